@@ -1,0 +1,37 @@
+# One command for each habit; .ci/run and CONTRIBUTING.md call these.
+PYTHON ?= python
+BACKENDS := tensorflow jax torch
+PYTEST_ARGS ?= -q
+
+.PHONY: check lint format types test slow docs demo bench $(addprefix test-,$(BACKENDS))
+
+check: lint types test docs
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types:
+	$(PYTHON) -m mypy
+
+# Keras reads its backend once, so each backend gets a process of its own.
+test: $(addprefix test-,$(BACKENDS))
+
+$(addprefix test-,$(BACKENDS)): test-%:
+	KERAS_BACKEND=$* $(PYTHON) -m pytest $(PYTEST_ARGS)
+
+slow:
+	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow"
+
+docs:
+	$(PYTHON) -m mkdocs build --strict
+
+demo:
+	octet demo
+
+bench:
+	$(PYTHON) benchmarks/run.py
