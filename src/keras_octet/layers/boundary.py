@@ -1,0 +1,35 @@
+"""Where float and int8 meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_octet.layers.base import QuantizedLayer, register
+
+
+@register
+class Quantize(QuantizedLayer):
+    """float32 to int8: `clip(rne(x * (1 / scale)) + zero_point)`."""
+
+    def call(self, inputs: Any) -> Any:
+        target = self.output_qparams
+        inverse = np.float32(1) / np.float32(target.scale)
+        rounded = ops.round(ops.cast(inputs, "float32") * inverse)
+        clipped = ops.clip(rounded, -128 - target.zero_point, 127 - target.zero_point)
+        return ops.cast(ops.cast(clipped, "int32") + target.zero_point, "int8")
+
+
+@register
+class Dequantize(QuantizedLayer):
+    """int8 to float32: `float32(q - zero_point) * scale`."""
+
+    output_dtype = "float32"
+
+    def call(self, inputs: Any) -> Any:
+        source = self.input_qparams[0]
+        return ops.cast(ops.cast(inputs, "int32") - source.zero_point, "float32") * np.float32(
+            source.scale
+        )

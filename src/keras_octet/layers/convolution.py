@@ -1,0 +1,258 @@
+"""int8 convolutions, channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_octet.arithmetic import chunk_bounds, exact_chunks
+from keras_octet.layers.base import register, shifted
+from keras_octet.layers.linear import QuantizedLinear
+
+Size = Sequence[int]
+
+
+def output_length(
+    length: int | None, kernel: int, stride: int, padding: str, dilation: int = 1
+) -> int | None:
+    """Output length of a convolution or pooling window along one axis."""
+    if length is None:
+        return None
+    if padding == "same":
+        return -(-length // stride)
+    return (length - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def same_padding(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """Zeros before and after one axis under SAME padding."""
+    total = max(0, (-(-length // stride) - 1) * stride + dilation * (kernel - 1) + 1 - length)
+    return total // 2, total - total // 2
+
+
+class QuantizedConvolution(QuantizedLinear):
+    """Arguments shared by the two-dimensional convolutions; as in the Keras layers."""
+
+    def __init__(
+        self,
+        *,
+        kernel_size: Size,
+        strides: Size = (1, 1),
+        padding: str = "valid",
+        dilation_rate: Size = (1, 1),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kernel_size = tuple(kernel_size)
+        self.strides = tuple(strides)
+        self.padding = padding
+        self.dilation_rate = tuple(dilation_rate)
+
+    def _output_size(self, input_shape: Sequence[int | None]) -> list[int | None]:
+        return [
+            output_length(
+                input_shape[1 + i],
+                self.kernel_size[i],
+                self.strides[i],
+                self.padding,
+                self.dilation_rate[i],
+            )
+            for i in (0, 1)
+        ]
+
+
+@register
+class QuantizedConv2D(QuantizedConvolution):
+    """int8 `Conv2D`: input `(batch, h, w, in)`, kernel `(kh, kw, in / groups, filters)`."""
+
+    config_keys = (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "dilation_rate",
+        "groups",
+        "activation",
+    )
+    input_channel_axis = 2
+
+    def __init__(self, *, filters: int, groups: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.groups = groups
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
+        self._build_weights(shape, self.filters)
+
+    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
+        return ops.conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format="channels_last",
+        )
+
+    def _accumulate(self, inputs: Any, kernel: Any) -> Any:
+        if self.groups == 1 or self._chunks == 1:
+            return super()._accumulate(inputs, kernel)
+        # Each group on its own, so that its channels can be cut further.
+        inputs_per_group = chunk_bounds(inputs.shape[-1], self.groups)
+        outputs_per_group = chunk_bounds(self.filters, self.groups)
+        parts = []
+        for (low, high), (first, last) in zip(inputs_per_group, outputs_per_group, strict=True):
+            parts.append(
+                super()._accumulate(inputs[..., low:high], kernel[..., first:last])
+            )
+        return ops.concatenate(parts, axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        return (input_shape[0], *self._output_size(input_shape), self.filters)
+
+
+@register
+class QuantizedDepthwiseConv2D(QuantizedConvolution):
+    """int8 `DepthwiseConv2D`: kernel `(kh, kw, in, depth_multiplier)`, channel `c * multiplier + m`."""
+
+    config_keys = (
+        "kernel_size",
+        "strides",
+        "padding",
+        "dilation_rate",
+        "depth_multiplier",
+        "activation",
+    )
+
+    def __init__(self, *, depth_multiplier: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.depth_multiplier = depth_multiplier
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        channels = input_shape[-1]
+        shape = (*self.kernel_size, channels, self.depth_multiplier)
+        self._build_weights(shape, channels * self.depth_multiplier)
+
+    def _count_chunks(self, kernel: np.ndarray) -> int:
+        height = kernel.shape[0]
+        rows = kernel.reshape(height, kernel.shape[1], -1)
+        return exact_chunks(rows, self._largest_input, 0)
+
+    def _accumulate(self, inputs: Any, kernel: Any) -> Any:
+        if self._chunks == 1 or self.kernel_size[0] * self.kernel_size[1] * 255 * 127 <= 2**24:
+            return ops.cast(self._sum_of_products(inputs, kernel), "int32")
+        # A window this large is summed row by row of the kernel, the other rows being zero.
+        total: Any = 0
+        chunks = self._chunks or self.kernel_size[0]
+        for low, high in chunk_bounds(self.kernel_size[0], chunks):
+            keep = np.zeros((self.kernel_size[0], 1, 1, 1), np.float32)
+            keep[low:high] = 1.0
+            total = total + ops.cast(self._sum_of_products(inputs, kernel * keep), "int32")
+        return total
+
+    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
+        return ops.depthwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format="channels_last",
+        )
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        channels = input_shape[-1] * self.depth_multiplier
+        return (input_shape[0], *self._output_size(input_shape), channels)
+
+
+@register
+class QuantizedConv2DTranspose(QuantizedConvolution):
+    """int8 `Conv2DTranspose`: kernel `(kh, kw, filters, in)`.
+
+    Computed as an ordinary convolution over the input with zeros between its pixels, which is the
+    same sum on every backend.
+    """
+
+    config_keys = (
+        "filters",
+        "kernel_size",
+        "strides",
+        "padding",
+        "output_padding",
+        "dilation_rate",
+        "activation",
+    )
+    input_channel_axis = 2
+
+    def __init__(self, *, filters: int, output_padding: Size | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.output_padding = None if output_padding is None else tuple(output_padding)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        self._build_weights((*self.kernel_size, self.filters, input_shape[-1]), self.filters)
+
+    def _count_chunks(self, kernel: np.ndarray) -> int:
+        return super()._count_chunks(kernel.transpose(0, 1, 3, 2))
+
+    def call(self, inputs: Any) -> Any:
+        centred = shifted(inputs, self.input_qparams[0], "float32")
+        flipped = ops.flip(ops.cast(self.kernel, "float32"), axis=(0, 1))
+        kernel = ops.transpose(flipped, (0, 1, 3, 2))
+        spread = self._insert_zeros(centred)
+        accumulator = self._accumulate(spread, kernel) + ops.convert_to_tensor(self.bias)
+        return self._requantize(accumulator)
+
+    def _window(self, axis: int) -> int:
+        return self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
+
+    def _margins(self, axis: int) -> tuple[int, int]:
+        """Zeros to put before and after the spread input so that a VALID convolution fits."""
+        window, stride = self._window(axis), self.strides[axis]
+        if self.padding == "same" and self.output_padding is None:
+            cropped = max(window - stride, 0)
+            before = window - 1 - cropped // 2
+            extra = max(stride - window, 0)
+            return before, window - 1 - (cropped - cropped // 2) + extra
+        if self.output_padding is None:
+            return window - 1, window - 1 + max(stride - window, 0)
+        cropped = 0 if self.padding == "valid" else window // 2
+        return window - 1 - cropped, window - 1 - cropped + self.output_padding[axis]
+
+    def _insert_zeros(self, inputs: Any) -> Any:
+        batch, height, width, channels = ops.shape(inputs)
+        vertical, horizontal = self.strides
+        spread = ops.reshape(inputs, (batch, height, 1, width, 1, channels))
+        spread = ops.pad(
+            spread, ((0, 0), (0, 0), (0, vertical - 1), (0, 0), (0, horizontal - 1), (0, 0))
+        )
+        spread = ops.reshape(spread, (batch, height * vertical, width * horizontal, channels))
+        # The last pixel needs no zeros after it.
+        spread = spread[:, : height * vertical - (vertical - 1), :]
+        spread = spread[:, :, : width * horizontal - (horizontal - 1)]
+        return ops.pad(spread, ((0, 0), self._margins(0), self._margins(1), (0, 0)))
+
+    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
+        return ops.conv(
+            inputs,
+            kernel,
+            strides=1,
+            padding="valid",
+            dilation_rate=self.dilation_rate,
+            data_format="channels_last",
+        )
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        sizes: list[int | None] = []
+        for axis in (0, 1):
+            length = input_shape[1 + axis]
+            if length is None:
+                sizes.append(None)
+                continue
+            before, after = self._margins(axis)
+            spread = (length - 1) * self.strides[axis] + 1
+            sizes.append(spread + before + after - self._window(axis) + 1)
+        return (input_shape[0], *sizes, self.filters)
