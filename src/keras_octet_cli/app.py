@@ -1,0 +1,171 @@
+"""Arguments of the `octet` command, and the boundary where an error becomes one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from keras_octet_cli.backend import BACKENDS, choose_backend, native_messages_held_back
+from keras_octet_cli.console import Console, error_line
+
+OUTPUT_SUFFIXES = (".keras", ".tflite")
+
+app = typer.Typer(
+    name="octet",
+    help="Quantize a trained Keras model to int8 and get a Keras model back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class ObserverName(StrEnum):
+    """How the ranges of activations are found."""
+
+    min_max = "min_max"
+    moving_average = "moving_average"
+    percentile = "percentile"
+    mse = "mse"
+    entropy = "entropy"
+
+
+class BoundaryDtype(StrEnum):
+    """Type of a quantized model's inputs or outputs."""
+
+    float32 = "float32"
+    int8 = "int8"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def main() -> None:
+    """Entry point of the `octet` command."""
+    app()
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Quantize a trained Keras model to int8 and get a Keras model back."""
+    if show_version:
+        typer.echo(version("keras-octet"))
+        raise typer.Exit
+
+
+@app.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A trained model: .keras or .h5.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Samples to calibrate with: .npy, or .npz with an array for each model input "
+            "(for a single input, any name or `x`)."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="File to write: .keras or .tflite.", show_default=False
+        ),
+    ],
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe saved as JSON; the options below go on top of it.")
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A layer to leave in float32, or a pattern such as 'block_1*'. Repeatable.",
+        ),
+    ] = None,
+    observer: Annotated[
+        ObserverName | None,
+        typer.Option(help="How the ranges of activations are found.", show_default="min_max"),
+    ] = None,
+    input_dtype: Annotated[
+        BoundaryDtype | None, typer.Option(help="Type of the inputs.", show_default="float32")
+    ] = None,
+    output_dtype: Annotated[
+        BoundaryDtype | None, typer.Option(help="Type of the outputs.", show_default="float32")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize a Keras model with calibration data, and write a .keras or .tflite file."""
+    if output.suffix not in OUTPUT_SUFFIXES:
+        raise typer.BadParameter(
+            f"{output} must end in {' or '.join(OUTPUT_SUFFIXES)}.", param_hint="--output"
+        )
+    if data.suffix not in (".npy", ".npz"):
+        raise typer.BadParameter(f"{data} must end in .npy or .npz.", param_hint="--data")
+    if output.resolve() == model.resolve():
+        raise typer.BadParameter("It would replace the float model.", param_hint="--output")
+    with _errors_as_one_line():
+        from keras_octet_cli.quantize import run
+
+        run(
+            model,
+            data,
+            output,
+            recipe_path=recipe,
+            keep_float=keep_float or (),
+            observer=observer,
+            input_dtype=input_dtype,
+            output_dtype=output_dtype,
+            console=Console(as_json=as_json, quiet=quiet),
+        )
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to keep the float and int8 models in."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a small CNN on real images, quantize it, and measure both on held-out images."""
+    with _errors_as_one_line():
+        from keras_octet_cli.demo import run
+
+        run(output, console=Console(as_json=as_json, quiet=quiet))
+
+
+@contextmanager
+def _errors_as_one_line() -> Iterator[None]:
+    """Run a command: choose the backend first; turn expected errors into `error: ...`, exit 1."""
+    if choose_backend() is None:
+        _fail(
+            f"Keras needs one of {', '.join(BACKENDS)}, and none is installed. "
+            "Install one, for example with: pip install 'keras-octet[jax]'"
+        )
+    try:
+        try:
+            with native_messages_held_back():
+                from keras_octet.errors import OctetError
+        except (ImportError, ValueError) as error:
+            _fail(f"Keras could not start: {error}. Check KERAS_BACKEND.")
+        yield
+    except KeyboardInterrupt:
+        error_line("interrupted")
+        raise typer.Exit(130) from None
+    except (OctetError, OSError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    error_line(message)
+    raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""What the command prints: tables and progress for people, one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import rich.console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+Advance = Callable[[int, int | None], None]
+
+
+class Console:
+    """Standard output for results, standard error for progress.
+
+    Args:
+        as_json: print only the object given to `result`, as JSON.
+        quiet: print nothing.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._as_json = as_json
+        self._silent = as_json or quiet
+        self._quiet = quiet
+        self._out = rich.console.Console(quiet=self._silent, highlight=False)
+        self._progress_out = rich.console.Console(stderr=True, quiet=self._silent, highlight=False)
+
+    @property
+    def library_progress(self) -> bool | None:
+        """What to pass as `progress` to the library: its own choice, or no bar."""
+        return False if self._silent else None
+
+    def line(self, text: str = "") -> None:
+        """Print one line; `[bold]` and the like are markup."""
+        self._out.print(text, soft_wrap=True)
+
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
+    ) -> None:
+        """Print a table; the columns named in `right` are aligned to the right."""
+        table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+        right = set(right)
+        for column in columns:
+            table.add_column(
+                escape(column), justify="right" if column in right else "left", overflow="fold"
+            )
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self._out.print(table)
+
+    @contextmanager
+    def progress(self, description: str) -> Iterator[Advance]:
+        """Show a bar on standard error; yields `advance(done, total)`, absolute numbers."""
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._progress_out,
+            transient=True,
+            disable=self._silent,
+        ) as progress:
+            task = progress.add_task(escape(description), total=None)
+
+            def advance(done: int, total: int | None) -> None:
+                progress.update(task, completed=done, total=total)
+
+            yield advance
+
+    def result(self, values: dict[str, Any]) -> None:
+        """Print the command's result where JSON was asked for."""
+        if self._as_json and not self._quiet:
+            sys.stdout.write(json.dumps(values, indent=2) + "\n")
+
+
+def error_line(message: str) -> None:
+    """Print `error: message` on standard error, on one line."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+
+
+def byte_size(num_bytes: int) -> str:
+    """`12345` as `"12.3 kB"` (powers of ten)."""
+    size = float(num_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def comparison(before: float, after: float, *, less: str, more: str) -> str:
+    """`after` against `before` in words: `"3.9x smaller"`, or `"1.2x larger"`."""
+    if min(before, after) <= 0:
+        return ""
+    factor, word = (before / after, less) if after <= before else (after / before, more)
+    return f"{factor:.1f}x {word}"
