@@ -1,0 +1,54 @@
+"""Turn a trained Keras model into a quantized Keras model."""
+
+from keras_octet.api import calibrate, quantize
+from keras_octet.calibrate.calibration import Calibration
+from keras_octet.errors import (
+    CalibrationError,
+    CaptureError,
+    EngineError,
+    ExportError,
+    ModelFileError,
+    OctetError,
+    RecipeError,
+)
+from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
+from keras_octet.qparams import QParams
+from keras_octet.recipe import (
+    MSE,
+    Entropy,
+    MinMax,
+    MovingAverage,
+    Percentile,
+    Recipe,
+    Rule,
+    Scheme,
+    recipes,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MSE",
+    "Calibration",
+    "CalibrationError",
+    "CaptureError",
+    "EngineError",
+    "Entropy",
+    "ExportError",
+    "LayerReport",
+    "MinMax",
+    "ModelFileError",
+    "MovingAverage",
+    "OctetError",
+    "Percentile",
+    "QParams",
+    "QuantizationReport",
+    "QuantizedModel",
+    "Recipe",
+    "RecipeError",
+    "Rule",
+    "Scheme",
+    "calibrate",
+    "quantize",
+    "recipes",
+]

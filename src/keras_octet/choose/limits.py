@@ -1,0 +1,64 @@
+"""Ratios of scales outside which LiteRT would refuse an operation or round differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_octet import layers
+from keras_octet.arithmetic import (
+    ADD_RATIO_RANGE,
+    LINEAR_MULTIPLIER_LIMIT,
+    MULTIPLY_RATIO_RANGE,
+    REQUANTIZE_RATIO_RANGE,
+    requantize_multiplier,
+)
+from keras_octet.ops import find_operation
+from keras_octet.qparams import QParams
+
+
+def find_violation(node: Any, inputs: tuple[QParams, ...], output: QParams) -> str | None:
+    """Why this operation cannot be int8 with these parameters, or None.
+
+    Args:
+        node: of the flat model.
+        inputs: parameters of each input.
+        output: parameters of the output.
+    """
+    layer = node.operation
+    quantized = find_operation(layer).quantized_layer
+    ratios = [float(requantize_multiplier(source.scale, 1.0, output.scale)) for source in inputs]
+    if issubclass(quantized, layers.QuantizedAdd):
+        return _outside("input scale / output scale", ratios, ADD_RATIO_RANGE)
+    if issubclass(quantized, layers.QuantizedMultiply):
+        ratio = float(requantize_multiplier(inputs[0].scale, inputs[1].scale, output.scale))
+        return _outside("product of input scales / output scale", [ratio], MULTIPLY_RATIO_RANGE)
+    if issubclass(quantized, layers.QuantizedMatmul):
+        ratio = float(requantize_multiplier(inputs[0].scale, inputs[1].scale, output.scale))
+        limits = (0.0, LINEAR_MULTIPLIER_LIMIT)
+        return _outside("product of input scales / output scale", [ratio], limits)
+    if issubclass(quantized, layers.QuantizedLinear):
+        weights = layer.scale if hasattr(layer, "scale") else layer.kernel
+        largest = float(np.abs(keras.ops.convert_to_numpy(weights)).max(initial=0.0))
+        ratio = float(requantize_multiplier(inputs[0].scale, largest / 127, output.scale))
+        limits = (0.0, LINEAR_MULTIPLIER_LIMIT)
+        return _outside("input scale x weight scale / output scale", [ratio], limits)
+    if issubclass(quantized, layers.QuantizedLeakyReLU):
+        slopes = [ratios[0], ratios[0] * float(layer.negative_slope)]
+        return _outside("input scale / output scale", slopes, REQUANTIZE_RATIO_RANGE)
+    if quantized is layers.QuantizedActivation:
+        return _outside("input scale / output scale", ratios, (0.0, 128.0))
+    return None
+
+
+def _outside(what: str, ratios: list[float], limits: tuple[float, float]) -> str | None:
+    low, high = limits
+    for ratio in ratios:
+        if not low <= ratio < high:
+            return (
+                f"{what} is {ratio:.3g}, outside [{low:.3g}, {high:.3g}) where integer "
+                "arithmetic is defined"
+            )
+    return None

@@ -1,0 +1,136 @@
+"""From calibrated ranges to the parameters of every tensor, under the operations' constraints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_octet.calibrate.calibration import Calibration
+from keras_octet.capture.graph import tensor_name
+from keras_octet.choose.fusion import FusedReLUs
+from keras_octet.ops import Output, find_operation, fixed_output
+from keras_octet.qparams import QParams
+from keras_octet.recipe import Recipe
+
+
+class Groups:
+    """Disjoint sets of tensor names; the tensors of a set share their parameters."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        parent = self._parent.setdefault(name, name)
+        if parent == name:
+            return name
+        self._parent[name] = root = self.find(parent)
+        return root
+
+    def join(self, first: str, second: str) -> None:
+        self._parent[self.find(second)] = self.find(first)
+
+
+def assign_qparams(
+    nodes: list[Any],
+    reasons: dict[str, str | None],
+    fused: FusedReLUs,
+    calibration: Calibration,
+    recipe: Recipe,
+) -> tuple[dict[str, QParams], dict[str, tuple[QParams, ...]]]:
+    """Parameters of each tensor that is int8 somewhere, and those each operation needs as inputs.
+
+    Where an operation needs other parameters than its input tensor has, a Requantize goes between.
+
+    Returns:
+        `(tensors, required)`: tensor name to parameters; operation name to one per input.
+    """
+    integer_nodes = [
+        node
+        for node in nodes
+        if reasons[node.operation.name] is None and node.operation.name not in fused.host_of
+    ]
+    limits = {
+        node.operation.name: node.operation.max_value
+        for node in nodes
+        if type(node.operation) is keras.layers.ReLU and node.operation.max_value is not None
+    }
+    groups, fixed = _group(integer_nodes, fused, limits)
+    ranges: dict[str, tuple[float, float]] = {}
+    symmetric: set[str] = set()
+    names_of: dict[str, list[str]] = {}
+    for node in integer_nodes:
+        layer = node.operation
+        operation = find_operation(layer)
+        output = fused.output_of(layer.name)
+        names = names_of[layer.name] = [*map(tensor_name, node.input_tensors), output]
+        for name in names:
+            low, high = calibration.range(name)
+            high = min(high, limits.get(name, high))
+            root = groups.find(name)
+            known = ranges.get(root, (0.0, 0.0))
+            ranges[root] = (min(low, known[0]), max(high, known[1]))
+        scheme = recipe.scheme_for(layer.name, type(layer).__name__)
+        if scheme is not None and scheme.activation_symmetric:
+            symmetric.add(groups.find(output))
+        symmetric.update(groups.find(names[i]) for i in operation.symmetric_inputs)
+
+    tensors = {
+        name: fixed.get(root) or QParams.from_range(*ranges[root], symmetric=root in symmetric)
+        for names in names_of.values()
+        for name in names
+        for root in [groups.find(name)]
+    }
+    required = {}
+    for node in integer_nodes:
+        layer = node.operation
+        operation = find_operation(layer)
+        *inputs, output = names_of[layer.name]
+        if operation.output is Output.SHARED:
+            required[layer.name] = (tensors[output],) * len(inputs)
+            continue
+        wanted = [tensors[name] for name in inputs]
+        for i in operation.symmetric_inputs:
+            if wanted[i].zero_point != 0:
+                wanted[i] = QParams.from_range(*wanted[i].range, symmetric=True)
+        required[layer.name] = tuple(wanted)
+    return tensors, required
+
+
+def _group(
+    integer_nodes: list[Any], fused: FusedReLUs, limits: dict[str, float]
+) -> tuple[Groups, dict[str, QParams]]:
+    """Join the tensors that operations force to share their parameters.
+
+    A pinned tensor (parameters fixed by the specification, or a range that stands for a ReLU's
+    limit) is not joined with others by an operation of several inputs: their union would change it.
+
+    Returns:
+        the groups, and fixed parameters by the name of a group.
+    """
+    groups = Groups()
+    fixed: dict[str, QParams] = {}
+    pinned = {name for name, limit in limits.items() if limit != 6.0}
+    for node in integer_nodes:
+        layer = node.operation
+        output = fused.output_of(layer.name)
+        prescribed = fixed_output(layer)
+        if prescribed is not None:
+            fixed[groups.find(output)] = prescribed
+            pinned.add(groups.find(output))
+        if find_operation(layer).output is not Output.SHARED:
+            continue
+        inputs = [groups.find(tensor_name(tensor)) for tensor in node.input_tensors]
+        if len(set(inputs)) == 1:
+            groups.join(inputs[0], output)
+            continue
+        prescribed_inputs = {fixed.get(name) for name in inputs}
+        if len(prescribed_inputs) == 1 and None not in prescribed_inputs:
+            for name in inputs:
+                groups.join(inputs[0], name)
+            groups.join(inputs[0], output)
+            continue
+        for name in inputs:
+            if name not in pinned:
+                groups.join(output, name)
+    return groups, fixed

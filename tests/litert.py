@@ -1,0 +1,36 @@
+"""Run a Keras model and its `.tflite` form side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_octet.engines.litert import LiteRTProgram
+from keras_octet.layers import QuantizedLayer
+from keras_octet.tflite.emit import EMITTERS
+from keras_octet.tflite.write import to_tflite
+
+
+def model_of(layer: QuantizedLayer, *shapes: tuple[int | None, ...]) -> keras.Model:
+    """A functional model of one quantized layer on int8 inputs of these shapes (without batch)."""
+    inputs = [keras.Input(shape, dtype="int8", name=f"x{i}") for i, shape in enumerate(shapes)]
+    return keras.Model(inputs, layer(inputs if len(inputs) > 1 else inputs[0]))
+
+
+def assert_same_bits(model: keras.Model, *arrays: np.ndarray) -> None:
+    """The Keras layers and LiteRT's default interpreter agree on every output value."""
+    expected = LiteRTProgram(to_tflite(model, EMITTERS))(arrays)
+    received = keras_outputs(model, *arrays)
+    assert len(expected) == len(received)
+    for theirs, ours in zip(expected, received, strict=True):
+        assert theirs.dtype == ours.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def keras_outputs(model: keras.Model, *arrays: np.ndarray) -> list[np.ndarray]:
+    """What the Keras layers compute, compiled as `predict` compiles them."""
+    inputs: Any = list(arrays) if len(arrays) > 1 else arrays[0]
+    outputs = keras.Model.predict_on_batch(model, inputs)
+    return keras.tree.flatten(outputs)

@@ -1,0 +1,37 @@
+"""Hypothesis strategies shared by the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from keras_octet.qparams import QParams
+
+seeds = st.integers(0, 2**32 - 1)
+scales = st.one_of(
+    st.floats(-7, 1).map(lambda exponent: float(np.float32(10.0**exponent))),
+    st.integers(-12, 2).map(lambda exponent: 2.0**exponent),
+)
+qparams = st.builds(lambda s, z: QParams(scale=s, zero_point=z), scales, st.integers(-128, 127))
+
+
+@st.composite
+def related_qparams(draw: st.DrawFn, count: int, spread: float = 4.0) -> list[QParams]:
+    """`count` parameters whose scales lie within a factor `2**spread` of each other."""
+    base = draw(st.floats(-4, 0))
+    exact = draw(st.booleans())
+    found = []
+    for _ in range(count):
+        step = draw(st.floats(-spread, spread))
+        scale = 10.0**base * 2.0 ** (round(step) if exact else step)
+        found.append(QParams(scale=scale, zero_point=draw(st.integers(-128, 127))))
+    return found
+
+
+def integers(seed: int, shape: tuple[int, ...], low: int = -128, high: int = 127) -> np.ndarray:
+    """Random int8, with the extremes more frequent than chance."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(low, high + 1, shape)
+    extreme = rng.random(shape)
+    values = np.where(extreme < 0.05, low, values)
+    return np.where(extreme > 0.95, high, values).astype(np.int8)
