@@ -1,0 +1,1 @@
+"""`.tflite` files: writing them from Keras models, and reading them back."""

@@ -1,0 +1,278 @@
+"""Operations that move elements without changing them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from keras_octet.errors import ExportError
+from keras_octet.tflite.emit.arithmetic import cast, transpose
+from keras_octet.tflite.emit.common import argument, pair, positive_axes, require_channels_last
+from keras_octet.tflite.graph import Graph, to_numpy
+
+
+def emit_reshape(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """RESHAPE to the output's shape: Reshape, Flatten, ExpandDims, Squeeze, Ravel."""
+    graph.reshape(inputs[0], graph.shape(output), output=output)
+
+
+def emit_permute(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    transpose(graph, inputs[0], [0, *layer.dims], output)
+
+
+def emit_transpose(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    axes, rank = argument(graph, "axes"), graph.rank(inputs[0])
+    order = range(rank)[::-1] if axes is None else [axis % rank for axis in axes]
+    transpose(graph, inputs[0], list(order), output)
+
+
+def emit_swapaxes(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    rank = graph.rank(inputs[0])
+    first, second = (argument(graph, name) % rank for name in ("axis1", "axis2"))
+    order = list(range(rank))
+    order[first], order[second] = order[second], order[first]
+    transpose(graph, inputs[0], order, output)
+
+
+def emit_concatenate(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """CONCATENATION of a layer or operation; quantized inputs share their parameters."""
+    axis = layer.axis
+    tensors = [cast(graph, index, graph.dtype(output)) for index in inputs]
+    graph.operator(
+        "CONCATENATION",
+        tensors,
+        [output],
+        schema.ConcatenationOptionsT(axis=axis % graph.rank(output)),
+    )
+
+
+def emit_stack(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    graph.operator(
+        "PACK",
+        inputs,
+        [output],
+        schema.PackOptionsT(valuesCount=len(inputs), axis=operation.axis % graph.rank(output)),
+    )
+
+
+def emit_split(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """One slice for each part, so that only the parts that are used cost anything."""
+    assert graph.call is not None
+    source, start = inputs[0], 0
+    axis = int(operation.axis) % graph.rank(source)
+    for part in graph.call.outputs:
+        begin = [0] * graph.rank(source)
+        begin[axis] = start
+        slice_tensor(graph, source, begin, part)
+        start += graph.static_shape(part, axis)[0]
+
+
+def emit_unstack(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    assert graph.call is not None
+    graph.operator(
+        "UNPACK",
+        inputs,
+        graph.call.outputs,
+        schema.UnpackOptionsT(
+            num=len(graph.call.outputs), axis=operation.axis % graph.rank(inputs[0])
+        ),
+    )
+
+
+def slice_tensor(graph: Graph, source: int, begin: list[int], output: int) -> None:
+    """The part of `source` from `begin`, as long as `output`; an unknown size runs to the end.
+
+    STRIDED_SLICE with masks, because XNNPACK does not take a SLICE of unknown size.
+    """
+    sizes = graph.shape(output)
+    end = [0 if size is None else first + size for first, size in zip(begin, sizes, strict=True)]
+    whole = sum(
+        1 << axis
+        for axis, (first, size) in enumerate(zip(begin, sizes, strict=True))
+        if first == 0 and size == graph.shape(source)[axis]
+    )
+    to_end = sum(1 << axis for axis, size in enumerate(sizes) if size is None)
+    strided_slice(
+        graph, source, output, begin, end, [1] * len(begin), begin_mask=whole,
+        end_mask=whole | to_end,
+    )
+
+
+def strided_slice(
+    graph: Graph,
+    source: int,
+    output: int,
+    begin: list[int],
+    end: list[int],
+    strides: list[int],
+    *,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+) -> None:
+    """STRIDED_SLICE; bit `i` of a mask is about axis `i`, as in `tf.strided_slice`."""
+    named = {"begin": begin, "end": end, "strides": strides}
+    constants = [
+        graph.constant(np.array(values, np.int32), name=name) for name, values in named.items()
+    ]
+    options = schema.StridedSliceOptionsT(beginMask=begin_mask, endMask=end_mask)
+    graph.operator("STRIDED_SLICE", [source, *constants], [output], options)
+
+
+def emit_cropping_2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    require_channels_last(layer)
+    (top, _), (left, _) = layer.cropping
+    graph.static_shape(output)
+    slice_tensor(graph, inputs[0], [0, top, left, 0], output)
+
+
+def emit_zero_padding(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """PAD of every axis between batch and channels; an int8 one pads with the zero point."""
+    require_channels_last(layer)
+    padding = layer.padding
+    if graph.rank(inputs[0]) == 3:
+        padding = [pair(padding)]
+    pad(graph, inputs[0], [(0, 0), *padding, (0, 0)], output)
+
+
+def pad(graph: Graph, source: int, widths: Any, output: int) -> None:
+    constant = graph.constant(np.array(widths, np.int32), name="paddings")
+    graph.operator("PAD", [source, constant], [output], schema.PadOptionsT())
+
+
+def emit_pad_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.pad`, mode "constant", "reflect" or "symmetric"."""
+    rank = graph.rank(inputs[0])
+    widths = np.broadcast_to(np.array(operation.pad_width, np.int32), (rank, 2))
+    value = argument(graph, "constant_values")
+    if operation.mode in ("reflect", "symmetric"):
+        mode = {"reflect": 0, "symmetric": 1}[operation.mode]
+        constant = graph.constant(np.ascontiguousarray(widths), name="paddings")
+        graph.operator(
+            "MIRROR_PAD", [inputs[0], constant], [output], schema.MirrorPadOptionsT(mode=mode)
+        )
+    elif operation.mode != "constant":
+        raise ExportError(
+            f"pads with mode {operation.mode!r}; expected 'constant', 'reflect' or 'symmetric'."
+        )
+    elif value is None or value == 0:
+        pad(graph, inputs[0], widths, output)
+    else:
+        constants = [
+            graph.constant(np.ascontiguousarray(widths), name="paddings"),
+            graph.operand(value, like=inputs[0]),
+        ]
+        graph.operator("PADV2", [inputs[0], *constants], [output], schema.PadV2OptionsT())
+
+
+def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`x[key]` with ints, slices, `...` and None: a STRIDED_SLICE, then a RESHAPE for the axes
+    that come or go."""
+    source = inputs[0]
+    shape = graph.shape(source)
+    begin, end, strides = [0] * len(shape), [0] * len(shape), [1] * len(shape)
+    begin_mask = end_mask = 0
+    sizes: list[int | None] = []
+    for axis, item in enumerate(_full_key(argument(graph, "key"), len(shape))):
+        size = shape[axis]
+        if not isinstance(item, slice):
+            index = _as_int(item)
+            # From -1 to the end: `slice(-1, 0)` would be empty.
+            item = slice(index, None if index == -1 else index + 1)
+            length: int | None = 1
+        else:
+            length = None if size is None else len(range(size)[item])
+        sizes.append(length)
+        strides[axis] = 1 if item.step is None else _as_int(item.step)
+        # The runtime clamps bounds outside the axis just as Python does.
+        if item.start is None:
+            begin_mask |= 1 << axis
+        else:
+            begin[axis] = _as_int(item.start)
+        if item.stop is None:
+            end_mask |= 1 << axis
+        else:
+            end[axis] = _as_int(item.stop)
+    reshaped = tuple(sizes) != graph.shape(output)
+    target = graph.temporary(sizes, like=output, name="slice") if reshaped else output
+    strided_slice(
+        graph, source, target, begin, end, strides, begin_mask=begin_mask, end_mask=end_mask
+    )
+    if reshaped:
+        graph.reshape(target, graph.shape(output), output=output)
+
+
+def _full_key(key: Any, rank: int) -> list[Any]:
+    """One int or slice for each axis; None, which adds an axis, is left out."""
+    items = list(key) if isinstance(key, tuple) else [key]
+    consumed = sum(item is not None and item is not Ellipsis for item in items)
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    at = dots[0] if dots else len(items)
+    items[at : at + 1] = [slice(None)] * (rank - consumed)
+    return [item for item in items if item is not None]
+
+
+def _as_int(value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ExportError(
+            f"is indexed with {value!r}; expected ints, slices, `...` and None."
+        ) from None
+
+
+def emit_slice(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.slice` with constant starts."""
+    starts = [int(start) for start in argument(graph, "start_indices")]
+    slice_tensor(graph, inputs[0], starts, output)
+
+
+def emit_repeat_vector(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`(batch, features)` to `(batch, n, features)`."""
+    batch, features = graph.shape(inputs[0])
+    row = graph.reshape(inputs[0], (batch, 1, features))
+    tile(graph, row, [1, layer.n, 1], output)
+
+
+def tile(graph: Graph, source: int, repeats: list[int], output: int) -> None:
+    constant = graph.constant(np.array(repeats, np.int32), name="repeats")
+    graph.operator("TILE", [source, constant], [output], schema.TileOptionsT())
+
+
+def emit_tile(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    repeats = [int(count) for count in np.atleast_1d(argument(graph, "repeats"))]
+    rank = graph.rank(inputs[0])
+    if len(repeats) > rank:
+        raise ExportError(f"tiles {rank} axes with {len(repeats)} repeats; expected as many.")
+    tile(graph, inputs[0], [1] * (rank - len(repeats)) + repeats, output)
+
+
+def emit_flip(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    axes = positive_axes(argument(graph, "axis"), graph.rank(inputs[0]))
+    constant = graph.constant(np.array(axes, np.int32), name="axes")
+    graph.operator("REVERSE_V2", [inputs[0], constant], [output], schema.ReverseV2OptionsT())
+
+
+def emit_embedding(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """GATHER rows of the table; indices become int32."""
+    if getattr(layer, "lora_enabled", False):
+        raise ExportError("has LoRA enabled; merge the adapters into the embeddings first.")
+    indices = inputs[0]
+    if graph.dtype(indices) not in ("int32", "int64"):
+        indices = cast(graph, indices, "int32")
+    table = graph.constant(to_numpy(layer.embeddings), name="embeddings")
+    graph.operator("GATHER", [table, indices], [output], schema.GatherOptionsT(axis=0))
+
+
+def emit_take(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.take`; the table or the indices may be constants."""
+    table, indices = graph.operand(argument(graph, "x")), graph.operand(argument(graph, "indices"))
+    axis = argument(graph, "axis")
+    if axis is None:
+        raise ExportError("takes from a flattened tensor; expected an axis.")
+    if graph.dtype(indices) not in ("int32", "int64"):
+        indices = cast(graph, indices, "int32")
+    options = schema.GatherOptionsT(axis=axis % graph.rank(table))
+    graph.operator("GATHER", [table, indices], [output], options)

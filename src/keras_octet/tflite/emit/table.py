@@ -1,0 +1,242 @@
+"""The table of emit functions, by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from keras.src.ops import math as math_operations  # `keras.ops` exports functions only
+
+from keras_octet import layers as quantized
+from keras_octet.capture.keras_private import core_operations as core
+from keras_octet.capture.keras_private import nn_operations as nn
+from keras_octet.capture.keras_private import numpy_operations as numpy
+from keras_octet.tflite.emit import (
+    activation,
+    affine,
+    attention,
+    bridge,
+    convolution,
+    dense,
+    elementwise,
+    pooling,
+    resize,
+    shape,
+)
+from keras_octet.tflite.emit.common import EmitFunction
+
+EMITTERS: dict[type, EmitFunction] = {}
+
+
+def add_emitter(emit: EmitFunction, *classes: type) -> None:
+    """Say that `emit` writes exactly `classes`; a class that has a function already is an error."""
+    for cls in classes:
+        if cls in EMITTERS:
+            raise ValueError(f"{cls.__name__} already has an emit function.")
+        EMITTERS[cls] = emit
+
+
+def _add_quantizable() -> None:
+    """Float layers of the flat model, each with the quantized layer of the same meaning."""
+    K, Q = keras.layers, quantized
+    add_emitter(dense.emit_dense, K.Dense, Q.QuantizedDense)
+    add_emitter(convolution.emit_conv_2d, K.Conv2D, Q.QuantizedConv2D)
+    add_emitter(
+        convolution.emit_depthwise_conv_2d, K.DepthwiseConv2D, Q.QuantizedDepthwiseConv2D
+    )
+    add_emitter(
+        convolution.emit_conv_2d_transpose, K.Conv2DTranspose, Q.QuantizedConv2DTranspose
+    )
+    add_emitter(dense.emit_matmul, numpy.Matmul, Q.QuantizedMatmul)
+    for code, pair in {
+        "ADD": (K.Add, Q.QuantizedAdd),
+        "SUB": (K.Subtract, Q.QuantizedSubtract),
+        "MUL": (K.Multiply, Q.QuantizedMultiply),
+        "MAXIMUM": (K.Maximum, Q.QuantizedMaximum),
+        "MINIMUM": (K.Minimum, Q.QuantizedMinimum),
+    }.items():
+        add_emitter(elementwise.emit_merge(code), *pair)
+    add_emitter(shape.emit_concatenate, K.Concatenate, Q.QuantizedConcatenate)
+    add_emitter(
+        pooling.emit_pooling_2d("AVERAGE_POOL_2D"),
+        K.AveragePooling2D,
+        Q.QuantizedAveragePooling2D,
+    )
+    add_emitter(
+        pooling.emit_pooling_2d("MAX_POOL_2D"), K.MaxPooling2D, Q.QuantizedMaxPooling2D
+    )
+    add_emitter(
+        pooling.emit_global_pooling("REDUCE_MAX"),
+        K.GlobalMaxPooling1D,
+        K.GlobalMaxPooling2D,
+        K.GlobalMaxPooling3D,
+        Q.QuantizedGlobalMaxPooling2D,
+    )
+    add_emitter(shape.emit_reshape, K.Reshape, Q.QuantizedReshape, K.Flatten, Q.QuantizedFlatten)
+    add_emitter(shape.emit_permute, K.Permute, Q.QuantizedPermute)
+    add_emitter(shape.emit_cropping_2d, K.Cropping2D, Q.QuantizedCropping2D)
+    add_emitter(shape.emit_zero_padding, K.ZeroPadding2D, Q.QuantizedZeroPadding2D)
+    add_emitter(
+        resize.emit_resize,
+        K.UpSampling2D,
+        Q.QuantizedUpSampling2D,
+        K.Resizing,
+        Q.QuantizedResizing,
+    )
+    add_emitter(activation.emit_relu, K.ReLU, Q.QuantizedReLU)
+    add_emitter(activation.emit_leaky_relu, K.LeakyReLU, Q.QuantizedLeakyReLU)
+    add_emitter(activation.emit_prelu, K.PReLU, Q.QuantizedPReLU)
+    add_emitter(activation.emit_elu, K.ELU, Q.QuantizedELU)
+    add_emitter(activation.emit_activation, K.Activation, Q.QuantizedActivation)
+    add_emitter(activation.emit_softmax, K.Softmax, Q.QuantizedSoftmax)
+    # Layers that exist in one of the two worlds only, or differ in how they are described.
+    add_emitter(affine.emit_rescaling, K.Rescaling)
+    add_emitter(affine.emit_quantized_scale, Q.QuantizedScale)
+    add_emitter(
+        pooling.emit_global_pooling("MEAN"),
+        K.GlobalAveragePooling1D,
+        K.GlobalAveragePooling2D,
+        K.GlobalAveragePooling3D,
+    )
+    add_emitter(pooling.emit_mean, Q.QuantizedMean)
+    add_emitter(bridge.emit_quantize, Q.Quantize, Q.Requantize)
+    add_emitter(bridge.emit_dequantize, Q.Dequantize)
+
+
+def _add_float_layers() -> None:
+    """Layers that stay float in a quantized model."""
+    K = keras.layers
+    add_emitter(elementwise.emit_merge("ADD", average=True), K.Average)
+    add_emitter(affine.emit_batch_normalization, K.BatchNormalization)
+    add_emitter(affine.emit_normalization, K.Normalization)
+    add_emitter(affine.emit_layer_normalization, K.LayerNormalization)
+    add_emitter(affine.emit_rms_normalization, K.RMSNormalization)
+    add_emitter(affine.emit_unit_normalization, K.UnitNormalization)
+    add_emitter(convolution.emit_conv_3d, K.Conv3D)
+    add_emitter(dense.emit_einsum_dense, K.EinsumDense)
+    add_emitter(dense.emit_dot, K.Dot)
+    add_emitter(attention.emit_multi_head_attention, K.MultiHeadAttention)
+    add_emitter(shape.emit_embedding, K.Embedding)
+    add_emitter(shape.emit_repeat_vector, K.RepeatVector)
+    add_emitter(shape.emit_zero_padding, K.ZeroPadding1D, K.ZeroPadding3D)
+    add_emitter(
+        elementwise.emit_identity,
+        K.ActivityRegularization,
+        K.AlphaDropout,
+        K.Dropout,
+        K.GaussianDropout,
+        K.GaussianNoise,
+        K.Identity,
+        K.SpatialDropout1D,
+        K.SpatialDropout2D,
+        K.SpatialDropout3D,
+        core.StopGradient,
+        numpy.Copy,
+    )
+
+
+_BINARY_OPERATIONS: dict[str, tuple[type, ...]] = {
+    "ADD": (numpy.Add,),
+    "SUB": (numpy.Subtract,),
+    "MUL": (numpy.Multiply,),
+    "DIV": (numpy.Divide, numpy.TrueDivide),
+    "MAXIMUM": (numpy.Maximum,),
+    "MINIMUM": (numpy.Minimum,),
+    "FLOOR_DIV": (numpy.FloorDivide,),
+    "FLOOR_MOD": (numpy.Mod,),
+    "EQUAL": (numpy.Equal,),
+    "NOT_EQUAL": (numpy.NotEqual,),
+    "LESS": (numpy.Less,),
+    "LESS_EQUAL": (numpy.LessEqual,),
+    "GREATER": (numpy.Greater,),
+    "GREATER_EQUAL": (numpy.GreaterEqual,),
+    "LOGICAL_AND": (numpy.LogicalAnd,),
+    "LOGICAL_OR": (numpy.LogicalOr,),
+}
+_UNARY_OPERATIONS: dict[str, tuple[type, ...]] = {
+    "ABS": (numpy.Absolute, numpy.Abs),
+    "CEIL": (numpy.Ceil,),
+    "COS": (numpy.Cos,),
+    "EXP": (numpy.Exp,),
+    "FLOOR": (numpy.Floor,),
+    "LOG": (numpy.Log,),
+    "LOGICAL_NOT": (numpy.LogicalNot,),
+    "NEG": (numpy.Negative,),
+    "RSQRT": (math_operations.Rsqrt,),
+    "SIGN": (numpy.Sign,),
+    "SIN": (numpy.Sin,),
+    "SQRT": (numpy.Sqrt,),
+    "SQUARE": (numpy.Square,),
+    "TANH": (numpy.Tanh,),
+}
+_REDUCTIONS: dict[str, tuple[type, ...]] = {
+    "MEAN": (numpy.Mean,),
+    "SUM": (numpy.Sum,),
+    "REDUCE_MAX": (numpy.Max, numpy.Amax),
+    "REDUCE_MIN": (numpy.Min, numpy.Amin),
+    "REDUCE_PROD": (numpy.Prod,),
+}
+_ACTIVATIONS: dict[str, type] = {
+    "relu": nn.Relu,
+    "relu6": nn.Relu6,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "softsign": nn.Softsign,
+    "silu": nn.Silu,
+    "log_sigmoid": nn.LogSigmoid,
+    "hard_sigmoid": nn.HardSigmoid,
+    "hard_silu": nn.HardSilu,
+    "hard_tanh": nn.HardTanh,
+    "tanh_shrink": nn.TanhShrink,
+    "selu": nn.Selu,
+}
+
+
+def _add_operations() -> None:
+    """Operations of `keras.ops`."""
+
+    def add_all(make: Callable[[str], EmitFunction], table: dict[str, tuple[type, ...]]) -> None:
+        for code, classes in table.items():
+            add_emitter(make(code), *classes)
+
+    add_all(elementwise.emit_binary_operation, _BINARY_OPERATIONS)
+    add_all(elementwise.emit_unary_operation, _UNARY_OPERATIONS)
+    add_all(pooling.emit_reduction_operation, _REDUCTIONS)
+    for name, cls in _ACTIVATIONS.items():
+        add_emitter(activation.emit_activation_operation(name), cls)
+    add_emitter(activation.emit_gelu_operation, nn.Gelu)
+    add_emitter(activation.emit_leaky_relu_operation, nn.LeakyRelu)
+    add_emitter(activation.emit_elu_operation, nn.Elu)
+    add_emitter(activation.emit_celu_operation, nn.Celu)
+    add_emitter(activation.emit_softmax_operation, nn.Softmax)
+    add_emitter(activation.emit_log_softmax_operation, nn.LogSoftmax)
+    add_emitter(elementwise.emit_power, numpy.Power)
+    add_emitter(elementwise.emit_cast, core.Cast)
+    add_emitter(elementwise.emit_clip, numpy.Clip)
+    add_emitter(elementwise.emit_where, numpy.Where)
+    add_emitter(elementwise.emit_round, numpy.Round)
+    add_emitter(elementwise.emit_reciprocal, numpy.Reciprocal)
+    add_emitter(elementwise.emit_log1p, numpy.Log1p)
+    add_emitter(elementwise.emit_scaled_log(2.0), numpy.Log2)
+    add_emitter(elementwise.emit_scaled_log(10.0), numpy.Log10)
+    add_emitter(pooling.emit_variance, numpy.Var)
+    add_emitter(pooling.emit_standard_deviation, numpy.Std)
+    add_emitter(dense.emit_einsum, numpy.Einsum)
+    add_emitter(shape.emit_reshape, numpy.Reshape, numpy.ExpandDims, numpy.Squeeze, numpy.Ravel)
+    add_emitter(shape.emit_transpose, numpy.Transpose)
+    add_emitter(shape.emit_swapaxes, numpy.Swapaxes)
+    add_emitter(shape.emit_concatenate, numpy.Concatenate)
+    add_emitter(shape.emit_stack, numpy.Stack)
+    add_emitter(shape.emit_split, numpy.Split)
+    add_emitter(shape.emit_unstack, core.Unstack)
+    add_emitter(shape.emit_get_item, numpy.GetItem)
+    add_emitter(shape.emit_slice, core.Slice)
+    add_emitter(shape.emit_pad_operation, numpy.Pad)
+    add_emitter(shape.emit_tile, numpy.Tile)
+    add_emitter(shape.emit_flip, numpy.Flip)
+    add_emitter(shape.emit_take, numpy.Take)
+
+
+_add_quantizable()
+_add_float_layers()
+_add_operations()

@@ -1,0 +1,176 @@
+"""Packing a `Graph` into the bytes of a `.tflite` file.
+
+The same graph always gives the same bytes. Buffers start at multiples of 16 bytes, so a runtime
+can use the weights of a memory-mapped file where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from keras_octet.tflite.graph import TENSOR_TYPES, Graph, Operator, Tensor
+from keras_octet.tflite.versions import minimum_runtime, operator_version
+
+FILE_IDENTIFIER = b"TFL3"
+SCHEMA_VERSION = 3
+SIGNATURE = "serving_default"
+DESCRIPTION = "Written by keras-octet"
+_BUFFER_ALIGNMENT = 16
+# Codes above this do not fit the old one-byte field, which then holds this placeholder.
+_PLACEHOLDER_CODE = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+
+
+class AlignedBuilder(flatbuffers.Builder):
+    """A builder that aligns every NumPy vector to 16 bytes and copies it in one piece."""
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (name of the base class)
+        payload = np.ascontiguousarray(x, x.dtype.newbyteorder("<")).tobytes()
+        self.StartVector(x.itemsize, x.size, _BUFFER_ALIGNMENT)
+        self.head = self.head - len(payload)
+        self.Bytes[self.head : self.head + len(payload)] = payload
+        self.vectorNumElems = x.size
+        return int(self.EndVector())
+
+
+def pack(
+    graph: Graph,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    name: str,
+) -> bytes:
+    """The bytes of a model with one subgraph and one signature.
+
+    Args:
+        graph: tensors and operators; aliases are resolved and unused tensors left out.
+        inputs, outputs: indices of the model's inputs and outputs.
+        input_names, output_names: their names in the signature.
+        name: name of the subgraph.
+    """
+    operators = [
+        Operator(
+            operator.code,
+            [graph.resolve(i) for i in operator.inputs],
+            operator.outputs,
+            operator.options,
+        )
+        for operator in graph.operators
+    ]
+    inputs, outputs = list(inputs), [graph.resolve(i) for i in outputs]
+    used = {*inputs, *outputs}
+    used.update(i for operator in operators for i in (*operator.inputs, *operator.outputs))
+    kept = [i for i in range(len(graph.tensors)) if i in used]
+    position = {-1: -1, **{index: place for place, index in enumerate(kept)}}
+
+    buffers = _Buffers()
+    codes: dict[tuple[str, int], int] = {}
+    packed_operators = []
+    for operator in operators:
+        version = operator_version(operator, graph.tensors)
+        code = codes.setdefault((operator.code, version), len(codes))
+        packed_operators.append(_operator(operator, code, position))
+
+    subgraph = schema.SubGraphT(
+        tensors=[_tensor(graph.tensors[i], buffers) for i in kept],
+        inputs=np.array([position[i] for i in inputs], np.int32),
+        outputs=np.array([position[i] for i in outputs], np.int32),
+        operators=packed_operators,
+        name=name,
+    )
+    signature = schema.SignatureDefT(
+        inputs=_tensor_map(input_names, [position[i] for i in inputs]),
+        outputs=_tensor_map(output_names, [position[i] for i in outputs]),
+        signatureKey=SIGNATURE,
+        subgraphIndex=0,
+    )
+    runtime = minimum_runtime(codes).encode().ljust(16, b"\0")
+    metadata = schema.MetadataT(
+        name="min_runtime_version", buffer=buffers.add(np.frombuffer(runtime, np.uint8))
+    )
+    model = schema.ModelT(
+        version=SCHEMA_VERSION,
+        operatorCodes=[_operator_code(*key) for key in codes],
+        subgraphs=[subgraph],
+        description=DESCRIPTION,
+        buffers=buffers.items,
+        metadata=[metadata],
+        signatureDefs=[signature],
+    )
+    builder = AlignedBuilder(buffers.size + 256 * (len(kept) + len(operators)) + 4096)
+    builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _Buffers:
+    """The buffers of the file; equal contents share one. Buffer 0 is empty, as runtimes expect."""
+
+    def __init__(self) -> None:
+        self.items = [schema.BufferT()]
+        self.size = 0
+        self._known: dict[bytes, int] = {}
+
+    def add(self, data: np.ndarray | None) -> int:
+        if data is None or data.size == 0:
+            return 0
+        raw = np.ascontiguousarray(data, data.dtype.newbyteorder("<")).tobytes()
+        if raw not in self._known:
+            self._known[raw] = len(self.items)
+            self.items.append(schema.BufferT(data=np.frombuffer(raw, np.uint8)))
+            self.size += len(raw) + _BUFFER_ALIGNMENT
+        return self._known[raw]
+
+
+def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
+    quantization = None
+    if tensor.quantization is not None:
+        quantization = schema.QuantizationParametersT(
+            scale=tensor.quantization.scale,
+            zeroPoint=tensor.quantization.zero_point,
+            quantizedDimension=tensor.quantization.axis,
+        )
+    signature = None
+    if None in tensor.shape:
+        signature = np.array([-1 if size is None else size for size in tensor.shape], np.int32)
+    return schema.TensorT(
+        shape=np.array([1 if size is None else size for size in tensor.shape], np.int32),
+        shapeSignature=signature,
+        type=TENSOR_TYPES[tensor.dtype],
+        buffer=buffers.add(tensor.data),
+        name=tensor.name,
+        quantization=quantization,
+        hasRank=True,
+    )
+
+
+def _operator(operator: Operator, code: int, position: dict[int, int]) -> Any:
+    options_type = 0
+    if operator.options is not None:
+        # `Conv2DOptionsT` packs the table whose union member is `Conv2DOptions`.
+        options_type = getattr(schema.BuiltinOptions, type(operator.options).__name__[:-1])
+    return schema.OperatorT(
+        opcodeIndex=code,
+        inputs=np.array([position[i] for i in operator.inputs], np.int32),
+        outputs=np.array([position[i] for i in operator.outputs], np.int32),
+        builtinOptionsType=options_type,
+        builtinOptions=operator.options,
+    )
+
+
+def _operator_code(code: str, version: int) -> Any:
+    value = getattr(schema.BuiltinOperator, code)
+    return schema.OperatorCodeT(
+        deprecatedBuiltinCode=min(value, _PLACEHOLDER_CODE), builtinCode=value, version=version
+    )
+
+
+def _tensor_map(names: Sequence[str], indices: Sequence[int]) -> list[Any]:
+    return [
+        schema.TensorMapT(name=name, tensorIndex=index)
+        for name, index in zip(names, indices, strict=True)
+    ]

@@ -1,0 +1,343 @@
+"""The `.tflite` graph under construction: tensors, constants and operators, before packing.
+
+Emit functions add operators to a `Graph`; `keras_octet.tflite.file` packs it into bytes.
+Shapes are Keras shapes: `None` is a dimension known only when the model runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from keras_octet.errors import ExportError
+from keras_octet.qparams import QParams
+
+Shape = tuple[int | None, ...]
+NO_TENSOR = -1
+
+TENSOR_TYPES: dict[str, int] = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "bfloat16": schema.TensorType.BFLOAT16,
+    "float64": schema.TensorType.FLOAT64,
+    "int8": schema.TensorType.INT8,
+    "int16": schema.TensorType.INT16,
+    "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+    "uint8": schema.TensorType.UINT8,
+    "uint16": schema.TensorType.UINT16,
+    "uint32": schema.TensorType.UINT32,
+    "bool": schema.TensorType.BOOL,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """`real = scale * (q - zero_point)` for a tensor, or for each index of one axis of it.
+
+    Attributes:
+        scale: float32, shape `(1,)` or `(channels,)`.
+        zero_point: int64, the shape of `scale`.
+        axis: the axis that `scale` runs along; 0 when there is one scale.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    axis: int = 0
+
+    @classmethod
+    def of(cls, qparams: QParams | None) -> Quantization | None:
+        """Per-tensor parameters."""
+        if qparams is None:
+            return None
+        return cls(
+            scale=np.array([qparams.scale], np.float32),
+            zero_point=np.array([qparams.zero_point], np.int64),
+        )
+
+    @classmethod
+    def symmetric(cls, scale: np.ndarray, axis: int) -> Quantization:
+        """Zero point 0; `scale` of shape `(channels,)` along `axis`."""
+        scale = np.asarray(scale, np.float32).reshape(-1)
+        axis = axis if scale.size > 1 else 0
+        return cls(scale=scale, zero_point=np.zeros(scale.size, np.int64), axis=axis)
+
+    @property
+    def key(self) -> tuple[bytes, bytes, int]:
+        """What two equal quantizations share."""
+        return self.scale.tobytes(), self.zero_point.tobytes(), self.axis
+
+
+@dataclass
+class Tensor:
+    """A tensor of the file; `data` is the value of a constant."""
+
+    name: str
+    shape: Shape
+    dtype: str
+    quantization: Quantization | None = None
+    data: np.ndarray | None = None
+
+
+@dataclass
+class Operator:
+    """One operator; `options` is an options object of the schema or None."""
+
+    code: str
+    inputs: list[int]
+    outputs: list[int]
+    options: Any = None
+
+
+@dataclass
+class Call:
+    """The call of a Keras operation that is being emitted.
+
+    Attributes:
+        operation: the layer or `keras.ops` Operation.
+        args, kwargs: what it was called with; tensors of the model are `keras.KerasTensor`.
+        inputs, outputs: indices of the tensors read and made.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[int]
+    outputs: list[int]
+
+
+@dataclass
+class Graph:
+    """Tensors and operators in the order they were added; see the module's docstring."""
+
+    tensors: list[Tensor] = field(default_factory=list)
+    operators: list[Operator] = field(default_factory=list)
+    call: Call | None = None
+    aliases: dict[int, int] = field(default_factory=dict)
+    _names: dict[str, int] = field(default_factory=dict)
+    _constants: dict[Any, int] = field(default_factory=dict)
+    _indices: dict[int, int] = field(default_factory=dict)
+
+    # Tensors
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int | None],
+        dtype: str,
+        quantization: Quantization | None = None,
+    ) -> int:
+        """Add a tensor that some operator will write, or a model input; returns its index."""
+        if dtype not in TENSOR_TYPES:
+            raise ExportError(
+                f"Tensor {name!r} has dtype {dtype!r}, which a .tflite file cannot hold. "
+                f"Expected one of {sorted(TENSOR_TYPES)}."
+            )
+        self.tensors.append(Tensor(self._unique(name), tuple(shape), dtype, quantization))
+        return len(self.tensors) - 1
+
+    def temporary(
+        self,
+        shape: Sequence[int | None] | None = None,
+        *,
+        like: int,
+        dtype: str | None = None,
+        name: str = "temporary",
+    ) -> int:
+        """A tensor between the operators of one call, with the type and quantization of `like`.
+
+        `shape` defaults to that of `like`; another `dtype` drops the quantization.
+        """
+        model = self.tensors[like]
+        same_type = dtype is None or dtype == model.dtype
+        return self.tensor(
+            self._scoped(name),
+            model.shape if shape is None else shape,
+            dtype or model.dtype,
+            model.quantization if same_type else None,
+        )
+
+    def constant(
+        self, value: Any, *, name: str = "constant", quantization: Quantization | None = None
+    ) -> int:
+        """Add `value` (an array; Python floats become float32, ints int32) as a constant.
+
+        Equal constants (same bytes, shape, dtype and quantization) are one tensor.
+        """
+        array = np.asarray(value)
+        if not isinstance(value, (np.ndarray, np.generic)):
+            array = array.astype({"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype))
+        # `ascontiguousarray` alone would turn a scalar into one dimension.
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        key = (
+            array.dtype.name,
+            array.shape,
+            hashlib.blake2b(array.tobytes(), digest_size=16).digest(),
+            quantization.key if quantization else None,
+        )
+        if key not in self._constants:
+            index = self.tensor(self._scoped(name), array.shape, array.dtype.name, quantization)
+            self.tensors[index].data = array
+            self._constants[key] = index
+        return self._constants[key]
+
+    def shape(self, index: int) -> Shape:
+        return self.tensors[index].shape
+
+    def rank(self, index: int) -> int:
+        return len(self.tensors[index].shape)
+
+    def dtype(self, index: int) -> str:
+        return self.tensors[index].dtype
+
+    def static_shape(self, index: int, *axes: int) -> tuple[int, ...]:
+        """The sizes of `axes` (default: all but the first), which must be known.
+
+        Raises:
+            ExportError: a size is None.
+        """
+        shape = self.shape(index)
+        sizes = [shape[axis] for axis in (axes or range(1, len(shape)))]
+        if any(size is None for size in sizes):
+            raise ExportError(
+                f"needs static sizes, but tensor {self.tensors[index].name!r} has shape {shape}. "
+                "Give the model an input shape in which only the batch size is None."
+            )
+        return tuple(int(size) for size in sizes if size is not None)
+
+    # Keras tensors
+
+    def bind(self, tensor: keras.KerasTensor, index: int) -> None:
+        """Remember which tensor of the file a tensor of the model is."""
+        self._indices[id(tensor)] = index
+
+    def index(self, tensor: keras.KerasTensor) -> int:
+        """The tensor of the file that stands for a tensor of the model."""
+        return self._indices[id(tensor)]
+
+    def operand(self, value: Any, *, like: int | None = None) -> int:
+        """A KerasTensor argument as its tensor; anything else as a constant.
+
+        A constant takes the dtype of the tensor `like` when that is given.
+        """
+        if isinstance(value, keras.KerasTensor):
+            return self.index(value)
+        if hasattr(value, "path") or hasattr(value, "device"):
+            value = keras.ops.convert_to_numpy(value)
+        array = np.asarray(value)
+        if like is not None:
+            array = array.astype(self.dtype(like))
+        return self.constant(array)
+
+    # Operators
+
+    def operator(
+        self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None
+    ) -> None:
+        """Append an operator; `code` is a name of `schema.BuiltinOperator`."""
+        self.operators.append(Operator(code, list(inputs), list(outputs), options))
+
+    def then(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        options: Any = None,
+        *,
+        shape: Sequence[int | None] | None = None,
+        dtype: str | None = None,
+        output: int | None = None,
+    ) -> int:
+        """Append an operator and return its output: `output`, or a new temporary.
+
+        A temporary is like the first input unless `shape` or `dtype` say otherwise.
+        """
+        if output is None:
+            output = self.temporary(shape, like=inputs[0], dtype=dtype, name=code.lower())
+        self.operator(code, inputs, [output], options)
+        return output
+
+    def reshape(
+        self, source: int, shape: Sequence[int | None], *, output: int | None = None
+    ) -> int:
+        """RESHAPE `source`; at most one size may be None, and it is found when the model runs."""
+        target = [-1 if size is None else int(size) for size in shape]
+        if target.count(-1) > 1:
+            raise ExportError(
+                f"would reshape to {tuple(shape)}: a .tflite RESHAPE finds one unknown size only."
+            )
+        sizes = np.array(target, np.int32)
+        options = schema.ReshapeOptionsT(newShape=sizes)
+        return self.then(
+            "RESHAPE", [source, self.constant(sizes, name="shape")], options, shape=shape,
+            output=output,
+        )
+
+    def alias(self, source: int, output: int) -> None:
+        """Make `output` another name of `source`: an operation that does nothing."""
+        self.aliases[output] = source
+
+    def resolve(self, index: int) -> int:
+        """The tensor that is stored for `index`, following aliases."""
+        while index in self.aliases:
+            index = self.aliases[index]
+        return index
+
+    # Weights
+
+    def weights(
+        self, layer: Any, layout: Callable[[np.ndarray], np.ndarray], axis: int, channels: int
+    ) -> tuple[int, int]:
+        """Constants for the kernel and bias of a layer, float or quantized.
+
+        Args:
+            layer: has `kernel` and `bias` (None: zeros); a quantized layer, whose kernel is int8,
+                also has `kernel_scale` `(channels,)` and `input_qparams`.
+            layout: turns the Keras kernel into the layout of the operator.
+            axis: axis of the output channels in that layout.
+            channels: number of output channels.
+
+        Returns:
+            Index of the kernel and of the bias `(channels,)`. A quantized bias is int32 with scale
+            `float32(input_scale * kernel_scale)` and zero point 0.
+        """
+        kernel = layout(to_numpy(layer.kernel))
+        stored_bias = getattr(layer, "bias", None)
+        kernel_quantization = bias_quantization = None
+        dtype = np.dtype(np.float32)
+        if kernel.dtype == np.int8:
+            scale = to_numpy(layer.kernel_scale).astype(np.float32)
+            bias_scale = np.float32(layer.input_qparams[0].scale) * scale
+            kernel_quantization = Quantization.symmetric(scale, axis)
+            bias_quantization = Quantization.symmetric(bias_scale, 0)
+            dtype = np.dtype(np.int32)
+        bias = np.zeros(channels) if stored_bias is None else to_numpy(stored_bias)
+        return (
+            self.constant(kernel, name="kernel", quantization=kernel_quantization),
+            self.constant(bias.astype(dtype), name="bias", quantization=bias_quantization),
+        )
+
+    def _scoped(self, name: str) -> str:
+        return f"{self.call.operation.name}/{name}" if self.call else name
+
+    def _unique(self, name: str) -> str:
+        seen = self._names.get(name, 0)
+        self._names[name] = seen + 1
+        return self._unique(f"{name}_{seen}") if seen else name
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """A Keras variable or tensor as a NumPy array."""
+    return np.asarray(keras.ops.convert_to_numpy(value))
+
+
+def size_of(shape: Sequence[int | None]) -> int | None:
+    """Product of the sizes, None when one is unknown."""
+    known = [size for size in shape if size is not None]
+    return math.prod(known) if len(known) == len(shape) else None

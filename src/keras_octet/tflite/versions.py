@@ -1,0 +1,172 @@
+"""The version each operator declares, and the oldest runtime that knows it.
+
+A runtime refuses an operator whose declared version is above the one it implements, so the lowest
+version that describes the operator keeps a file readable by the most runtimes. The rules are those
+of LiteRT's own converter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
+
+# An int8 first input raises these to version 2.
+_INT8_IS_VERSION_2 = frozenset(
+    "ADD SUB MAXIMUM MINIMUM CONCATENATION SOFTMAX MEAN REDUCE_MAX REDUCE_MIN SUM RELU RELU6 "
+    "LOGISTIC TANH GELU PAD TRANSPOSE SLICE STRIDED_SLICE BATCH_MATMUL AVERAGE_POOL_2D MAX_POOL_2D "
+    "DEQUANTIZE GATHER PACK UNPACK L2_NORMALIZATION SQUARED_DIFFERENCE ABS RSQRT".split()
+)
+# The first version that accepts more than 4 dimensions.
+_ABOVE_4_DIMENSIONS = {"TRANSPOSE": 4, "SLICE": 5, "STRIDED_SLICE": 4, "PAD": 4}
+_ABOVE_4_WHEN_BROADCAST = {"SUB": 3, "DIV": 2, "MAXIMUM": 3, "MINIMUM": 3}
+
+
+def operator_version(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    """The lowest version that describes `operator`."""
+    rule = _RULES.get(operator.code)
+    if rule is not None:
+        return rule(operator, tensors)
+    first = tensors[operator.inputs[0]]
+    code = operator.code
+    version = 2 if code in _INT8_IS_VERSION_2 and first.dtype == "int8" else 1
+    if len(first.shape) > 4 and code in _ABOVE_4_DIMENSIONS:
+        version = max(version, 6 if code == "TRANSPOSE" and len(first.shape) > 5 else
+                      _ABOVE_4_DIMENSIONS[code])
+    if code in _ABOVE_4_WHEN_BROADCAST:
+        shapes = [tensors[i].shape for i in operator.inputs]
+        if shapes[0] != shapes[1] and max(map(len, shapes)) > 4:
+            version = _ABOVE_4_WHEN_BROADCAST[code]
+    return version
+
+
+def _conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    source, kernel = (tensors[i] for i in operator.inputs[:2])
+    if source.shape[-1] != kernel.shape[-1]:
+        return 6  # grouped
+    return 3 if source.dtype == "int8" else 1
+
+
+def _depthwise_conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    if tensors[operator.inputs[0]].dtype == "int8":
+        return 3
+    dilations = operator.options.dilationHFactor, operator.options.dilationWFactor
+    return 1 if dilations == (1, 1) else 2
+
+
+def _fully_connected(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    if len(operator.inputs) == 2:
+        return 6
+    if operator.options.keepNumDims:
+        return 5
+    return 4 if tensors[operator.inputs[0]].dtype == "int8" else 1
+
+
+def _transpose_conv(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    if operator.options.fusedActivationFunction:
+        return 4
+    if len(operator.inputs) == 4 and operator.inputs[3] != NO_TENSOR:
+        return 3
+    return 2 if tensors[operator.inputs[1]].dtype == "int8" else 1
+
+
+def _mul(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    first, second, output = (tensors[i] for i in (*operator.inputs, *operator.outputs))
+    quantizations = (first.quantization, second.quantization, output.quantization)
+    if None not in quantizations:
+        scales = [float(q.scale[0]) for q in quantizations if q is not None]
+        if scales[0] * scales[1] / scales[2] >= 1.0:
+            return 3
+    if first.dtype == "int64":
+        return 5
+    return 2 if first.dtype == "int8" else 1
+
+
+def _resize(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    if operator.options.halfPixelCenters:
+        return 3
+    return 2 if tensors[operator.inputs[0]].dtype == "int8" else 1
+
+
+def _tile(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    return 3 if tensors[operator.inputs[0]].dtype == "int8" else 1
+
+
+def _split(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    return {"int8": 2, "int32": 3, "int16": 4}.get(tensors[operator.inputs[1]].dtype, 1)
+
+
+def _gather(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    if operator.options.batchDims:
+        return 5
+    return {"int8": 2, "bool": 3, "int16": 4}.get(tensors[operator.inputs[0]].dtype, 1)
+
+
+def _cast(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    dtypes = {tensors[i].dtype for i in (*operator.inputs, *operator.outputs)}
+    ladder = (({"float64", "float16"}, 5), ({"uint16"}, 4), ({"int8"}, 3), ({"uint32"}, 2))
+    return next((version for kinds, version in ladder if kinds & dtypes), 1)
+
+
+_RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
+    "CONV_2D": _conv_2d,
+    "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
+    "FULLY_CONNECTED": _fully_connected,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "MUL": _mul,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "TILE": _tile,
+    "SPLIT": _split,
+    "GATHER": _gather,
+    "CAST": _cast,
+    "BROADCAST_TO": lambda operator, tensors: 2,
+}
+
+# The oldest runtime for version 1, 2, ... of an operator, where that is newer than `_OLDEST`.
+# What LiteRT lists no runtime for counts as the one before (the list has gaps upstream too).
+_OLDEST = "1.15.0"
+_RUNTIMES: dict[str, tuple[str, ...]] = {
+    "ABS": ("", "2.4.0"),
+    "BATCH_MATMUL": ("2.3.0", "2.3.0"),
+    "BROADCAST_TO": ("2.5.0", "2.5.0"),
+    "CAST": ("", "2.7.0", "2.8.0", "2.9.0", "2.17.0"),
+    "CONV_2D": ("", "", "", "2.3.0", "2.4.0", "2.9.0"),
+    "CONV_3D": ("2.5.0",),
+    "CUMSUM": ("2.4.0",),
+    "DEPTHWISE_CONV_2D": ("", "", "", "2.2.0"),
+    "DIV": ("", "2.3.0"),
+    "FULLY_CONNECTED": ("", "", "", "", "2.0.0", "2.1.0"),
+    "GATHER": ("", "", "", "2.4.0", "2.5.0"),
+    "GELU": ("2.9.0", "2.9.0"),
+    "HARD_SWISH": ("1.15.0",),
+    "MAXIMUM": ("", "", "2.3.0"),
+    "MINIMUM": ("", "", "2.3.0"),
+    "MUL": ("", "", "1.15.0", "2.3.0", "2.6.0"),
+    "PAD": ("", "", "2.4.0", "2.6.0"),
+    "REDUCE_PROD": ("", "2.6.0"),
+    "RELU": ("", "2.1.0"),
+    "RELU_0_TO_1": ("2.10.0",),
+    "RESIZE_BILINEAR": ("", "", "2.2.0"),
+    "RESIZE_NEAREST_NEIGHBOR": ("", "", "2.3.0"),
+    "RSQRT": ("", "2.5.0"),
+    "SELECT_V2": ("2.2.0",),
+    "SIGN": ("2.11.0", "2.12.0"),
+    "SLICE": ("", "", "", "2.4.0", "2.5.0"),
+    "SQUARED_DIFFERENCE": ("", "2.5.0"),
+    "STRIDED_SLICE": ("", "", "2.1.0", "2.2.0"),
+    "SUB": ("", "", "2.3.0"),
+    "TILE": ("", "2.2.0", "2.8.0"),
+    "TRANSPOSE": ("", "", "", "2.3.0", "2.4.0", "2.12.0"),
+    "TRANSPOSE_CONV": ("", "2.2.0", "2.3.0", "2.13.0"),
+}
+
+
+def minimum_runtime(operators: Iterable[tuple[str, int]]) -> str:
+    """The oldest runtime that knows all of `(operator, version)`, such as `"2.3.0"`."""
+    found = [_OLDEST]
+    for code, version in operators:
+        known = _RUNTIMES.get(code, ())
+        if known:
+            found.append(known[min(version, len(known)) - 1] or _OLDEST)
+    return max(found, key=lambda text: tuple(map(int, text.split("."))))

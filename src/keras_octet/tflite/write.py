@@ -1,0 +1,149 @@
+"""From a functional Keras model, float or quantized or both, to the bytes of a `.tflite` file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_octet.capture.graph import functional_of, iter_nodes, tensor_name
+from keras_octet.errors import ExportError
+from keras_octet.qparams import QParams
+from keras_octet.tflite.emit import EMITTERS
+from keras_octet.tflite.emit.common import EmitFunction
+from keras_octet.tflite.file import pack
+from keras_octet.tflite.fuse import fuse_activations
+from keras_octet.tflite.graph import Call, Graph, Quantization
+
+
+def to_tflite(
+    model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTERS
+) -> bytes:
+    """Write `model` as a `.tflite` file.
+
+    Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
+    The file has one subgraph, and one signature `"serving_default"` with the names of the
+    InputLayers and of the operations that make the outputs. A batch size of None is 1 in the file
+    and may be resized. The same model always gives the same bytes.
+
+    Args:
+        model: Functional or built Sequential model, channels last.
+        emitters: emit function for each class of layer or operation; a subclass is another class.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ExportError: some operations have no .tflite form; the message names all of them.
+    """
+    functional = functional_of(model)
+    if functional is None:
+        raise ExportError(
+            f"Only a functional model can be written as .tflite. Received: {model.name!r} of class "
+            f"{type(model).__name__}. Call keras_octet.capture.capture(model) first."
+        )
+    _require_emitters(functional, emitters)
+    graph = Graph()
+    read_as = _parameters_of_readers(functional)
+    for tensor in functional.inputs:
+        graph.bind(tensor, _add_tensor(graph, tensor, read_as.get(id(tensor))))
+    failures = []
+    for node in iter_nodes(functional):
+        qparams = getattr(node.operation, "output_qparams", None)
+        for tensor in node.outputs:
+            graph.bind(tensor, _add_tensor(graph, tensor, qparams or read_as.get(id(tensor))))
+        try:
+            _emit(node, graph, emitters[type(node.operation)])
+        except ExportError as error:
+            failures.append(f"  {type(node.operation).__name__} {node.operation.name!r} {error}")
+    if failures:
+        raise ExportError(
+            "These operations cannot be written as .tflite:\n" + "\n".join(failures)
+        )
+    inputs = [graph.index(tensor) for tensor in functional.inputs]
+    outputs = _distinct_outputs(graph, inputs, [graph.index(x) for x in functional.outputs])
+    fuse_activations(graph, outputs)
+    return pack(
+        graph,
+        inputs,
+        outputs,
+        input_names=[tensor_name(tensor) for tensor in functional.inputs],
+        output_names=signature_output_names(functional.outputs),
+        name=model.name,
+    )
+
+
+def signature_output_names(outputs: Sequence[keras.KerasTensor]) -> list[str]:
+    """Names of the outputs in the signature: those of the tensors, made unique by `"_1"`, ..."""
+    names = [tensor_name(tensor) for tensor in outputs]
+    counts: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        unique.append(f"{name}_{counts[name]}" if counts[name] else name)
+        counts[name] += 1
+    return unique
+
+
+def _require_emitters(model: Any, emitters: Mapping[type, EmitFunction]) -> None:
+    missing = {
+        node.operation.name: type(node.operation)
+        for node in iter_nodes(model)
+        if type(node.operation) not in emitters
+    }
+    if missing:
+        listed = "\n".join(
+            f"  {name!r} of class {cls.__module__}.{cls.__name__}" for name, cls in missing.items()
+        )
+        raise ExportError(
+            f"{len(missing)} operation(s) have no .tflite form:\n{listed}\n"
+            "Replace them by layers that have one, or save the model as .keras."
+        )
+
+
+def _parameters_of_readers(model: Any) -> dict[int, QParams]:
+    """By `id`, the parameters with which quantized layers read each tensor."""
+    found: dict[int, QParams] = {}
+    for node in iter_nodes(model):
+        parameters = getattr(node.operation, "input_qparams", ())
+        for tensor, qparams in zip(node.input_tensors, parameters, strict=False):
+            found.setdefault(id(tensor), qparams)
+    return found
+
+
+def _add_tensor(graph: Graph, tensor: keras.KerasTensor, qparams: QParams | None) -> int:
+    dtype = str(tensor.dtype)
+    quantization = Quantization.of(qparams) if dtype == "int8" else None
+    return graph.tensor(tensor_name(tensor), tensor.shape, dtype, quantization)
+
+
+def _emit(node: Any, graph: Graph, emit: EmitFunction) -> None:
+    graph.call = Call(
+        operation=node.operation,
+        args=node.arguments.args,
+        kwargs=node.arguments.kwargs,
+        inputs=[graph.index(tensor) for tensor in node.input_tensors],
+        outputs=[graph.index(tensor) for tensor in node.outputs],
+    )
+    emit(node.operation, graph, list(graph.call.inputs), graph.call.outputs[0])
+    graph.call = None
+
+
+def _distinct_outputs(graph: Graph, inputs: list[int], outputs: list[int]) -> list[int]:
+    """Outputs that are no input and no other output: a copy stands in for one that is."""
+    taken = {graph.resolve(index) for index in inputs}
+    distinct = []
+    for index in outputs:
+        source = graph.resolve(index)
+        if source in taken:
+            copy = graph.tensor(
+                f"{graph.tensors[source].name}/copy",
+                graph.shape(source),
+                graph.dtype(source),
+                graph.tensors[source].quantization,
+            )
+            source = graph.reshape(source, graph.shape(source), output=copy)
+        taken.add(source)
+        distinct.append(source)
+    return distinct
