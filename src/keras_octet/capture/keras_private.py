@@ -1,0 +1,74 @@
+"""Every import of a Keras name that is not public, in one place.
+
+Keras does not export the Operation classes behind `keras.ops`, the Functional class or its call
+context. When a Keras release moves one of them, this is the file to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras.src import backend, tree
+from keras.src.activations import activations as activation_operations
+from keras.src.backend.common import global_state
+from keras.src.layers.layer import CallContext
+from keras.src.models.functional import Functional
+from keras.src.ops import core as core_operations
+from keras.src.ops import image as image_operations
+from keras.src.ops import nn as nn_operations
+from keras.src.ops import numpy as numpy_operations
+
+__all__ = [
+    "Functional",
+    "activation_operations",
+    "core_operations",
+    "get_mask",
+    "image_operations",
+    "inference_call_context",
+    "is_concrete_tensor",
+    "is_keras_class",
+    "nn_operations",
+    "numpy_operations",
+    "set_mask",
+    "tree",
+]
+
+
+def get_mask(tensor: Any) -> Any:
+    """The Keras mask attached to a tensor, or None."""
+    return backend.get_keras_mask(tensor)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attach a Keras mask to a tensor."""
+    backend.set_keras_mask(tensor, mask)
+
+
+def is_concrete_tensor(value: Any) -> bool:
+    """Whether `value` is a backend tensor or a Keras variable (not a KerasTensor)."""
+    return isinstance(value, keras.Variable) or (
+        backend.is_tensor(value) and not isinstance(value, keras.KerasTensor)
+    )
+
+
+def is_keras_class(cls: type) -> bool:
+    """Whether a class is part of Keras itself; the layers of its example models are not."""
+    module = cls.__module__
+    return module.split(".")[0] == "keras" and not module.startswith("keras.src.applications")
+
+
+@contextmanager
+def inference_call_context() -> Iterator[None]:
+    """Layers called inside see `training=False`, and keep the losses they have collected."""
+    name = "current_call_ctx"
+    previous = global_state.get_global_attribute(name)
+    context = CallContext(entry_layer=None)
+    context.set_value("training", False)
+    global_state.set_global_attribute(name, context)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(name, previous)

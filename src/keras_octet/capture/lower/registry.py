@@ -1,0 +1,123 @@
+"""The table of lowerings: class of an operation -> function that emits canonical operations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_octet.capture import keras_private
+from keras_octet.capture.canonical import make_layer, make_weighted_layer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from keras_octet.capture.lower.walk import Lowering
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of an operation of the caller's model, its tensors replaced by the flat model's.
+
+    Attributes:
+        operation: the caller's layer or Operation; never to be called or put in the flat model.
+        args, kwargs: of the call, KerasTensors replaced, variables and tensors as NumPy arrays.
+        inputs: the caller's input KerasTensors: original dtypes and masks.
+        outputs: the caller's output KerasTensors.
+        path: names of the models and composite layers around the operation.
+        lowering: the walk that emits into the flat model.
+        name: first choice for the name of what is emitted.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+    path: tuple[str, ...]
+    lowering: Lowering
+    name: str
+
+    @property
+    def x(self) -> Any:
+        """The first argument."""
+        return self.args[0] if self.args else next(iter(self.kwargs.values()))
+
+    @property
+    def masked(self) -> bool:
+        """Whether a Keras mask travels with an input."""
+        return any(keras_private.get_mask(tensor) is not None for tensor in self.inputs)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the original call gives floating point numbers."""
+        return all("float" in str(output.dtype) for output in self.outputs)
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments by parameter name of the operation's `call`."""
+        bound = inspect.signature(self.operation.call).bind(*self.args, **self.kwargs)
+        return dict(bound.arguments)
+
+    def emit(
+        self,
+        layer_class: type,
+        inputs: Any,
+        *,
+        suffix: str = "",
+        weights: dict[str, np.ndarray] | None = None,
+        **config: Any,
+    ) -> keras.KerasTensor:
+        """Call a fresh canonical layer on flat-model tensors; see `make_weighted_layer`."""
+        name = self.lowering.unique_name(self.name + suffix, self.path)
+        if weights is None:
+            layer = make_layer(layer_class, name, **config)
+        else:
+            layer = make_weighted_layer(layer_class, name, inputs.shape, weights, **config)
+        self.lowering.emitted.append(layer)
+        return layer(inputs)
+
+    def emit_operation(
+        self, operation_class: type, *args: Any, suffix: str = "", **config: Any
+    ) -> Any:
+        """Call a fresh keras.ops Operation on flat-model tensors."""
+        name = self.lowering.unique_name(self.name + suffix, self.path)
+        operation = operation_class(name=name, **config)
+        self.lowering.emitted.append(operation)
+        return operation(*args)
+
+
+# A lowering returns what the call gives in the flat model, or None to keep a float island.
+Lower = Callable[[Call], Any]
+
+_RULES: dict[type, Lower] = {}
+
+# What a subclass may define and still be lowered as its base class.
+_HARMLESS = {"__init__", "get_config", "from_config", "build", "compute_output_shape"}
+
+
+def lowers(*classes: type) -> Callable[[Lower], Lower]:
+    """Register a function as the lowering of operation classes. A class has one lowering."""
+
+    def register(rule: Lower) -> Lower:
+        for cls in classes:
+            if cls in _RULES:
+                raise ValueError(f"{cls.__name__} already has a lowering: {_RULES[cls]}")
+            _RULES[cls] = rule
+        return rule
+
+    return register
+
+
+def find_rule(cls: type) -> Lower | None:
+    """The lowering of a class, or of the base class it only configures; None if there is none."""
+    for base in cls.__mro__:
+        if base in _RULES:
+            return _RULES[base]
+        own = {name for name, value in vars(base).items() if callable(value) or name == "call"}
+        own |= {n for n, v in vars(base).items() if isinstance(v, (property, staticmethod))}
+        if own - _HARMLESS:
+            return None
+    return None
