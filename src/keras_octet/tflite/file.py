@@ -28,6 +28,8 @@ _PLACEHOLDER_CODE = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
 class AlignedBuilder(flatbuffers.Builder):
     """A builder that aligns every NumPy vector to 16 bytes and copies it in one piece."""
 
+    head: int
+
     def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (name of the base class)
         payload = np.ascontiguousarray(x, x.dtype.newbyteorder("<")).tobytes()
         self.StartVector(x.itemsize, x.size, _BUFFER_ALIGNMENT)
@@ -49,8 +51,10 @@ def pack(
 
     Args:
         graph: tensors and operators; aliases are resolved and unused tensors left out.
-        inputs, outputs: indices of the model's inputs and outputs.
-        input_names, output_names: their names in the signature.
+        inputs: indices of the model's inputs.
+        outputs: indices of the model's outputs.
+        input_names: names of the inputs in the signature.
+        output_names: names of the outputs in the signature.
         name: name of the subgraph.
     """
     operators = [

@@ -14,8 +14,19 @@ _ACTIVATIONS = {
     "RELU6": schema.ActivationFunctionType.RELU6,
 }
 _FUSING = frozenset(
-    "CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV FULLY_CONNECTED CONV_3D ADD SUB MUL DIV "
-    "AVERAGE_POOL_2D MAX_POOL_2D".split()
+    [
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "TRANSPOSE_CONV",
+        "FULLY_CONNECTED",
+        "CONV_3D",
+        "ADD",
+        "SUB",
+        "MUL",
+        "DIV",
+        "AVERAGE_POOL_2D",
+        "MAX_POOL_2D",
+    ]
 )
 
 

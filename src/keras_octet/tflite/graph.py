@@ -173,7 +173,9 @@ class Graph:
         """
         array = np.asarray(value)
         if not isinstance(value, (np.ndarray, np.generic)):
-            array = array.astype({"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype))
+            array = array.astype(
+                {"f": np.float32, "i": np.int32}.get(array.dtype.kind, array.dtype)
+            )
         # `ascontiguousarray` alone would turn a scalar into one dimension.
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = (
@@ -275,7 +277,10 @@ class Graph:
         sizes = np.array(target, np.int32)
         options = schema.ReshapeOptionsT(newShape=sizes)
         return self.then(
-            "RESHAPE", [source, self.constant(sizes, name="shape")], options, shape=shape,
+            "RESHAPE",
+            [source, self.constant(sizes, name="shape")],
+            options,
+            shape=shape,
             output=output,
         )
 
@@ -310,13 +315,13 @@ class Graph:
         kernel = layout(to_numpy(layer.kernel))
         stored_bias = getattr(layer, "bias", None)
         kernel_quantization = bias_quantization = None
-        dtype = np.dtype(np.float32)
+        dtype: type[np.generic] = np.float32
         if kernel.dtype == np.int8:
             scale = to_numpy(layer.kernel_scale).astype(np.float32)
             bias_scale = np.float32(layer.input_qparams[0].scale) * scale
             kernel_quantization = Quantization.symmetric(scale, axis)
             bias_quantization = Quantization.symmetric(bias_scale, 0)
-            dtype = np.dtype(np.int32)
+            dtype = np.int32
         bias = np.zeros(channels) if stored_bias is None else to_numpy(stored_bias)
         return (
             self.constant(kernel, name="kernel", quantization=kernel_quantization),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter as LiteRTInterpreter
@@ -49,7 +50,7 @@ class Interpreter:
 
     def operators(self) -> list[str]:
         """Names of the operators of the file, in order."""
-        return [op["op_name"] for op in self._details() if op["op_name"] != "DELEGATE"]
+        return [str(op["op_name"]) for op in self._details() if op["op_name"] != "DELEGATE"]
 
     def delegated(self) -> list[str]:
         """Names of the operators that XNNPACK runs, in order."""
@@ -65,8 +66,8 @@ class Interpreter:
         """Number of stretches of the graph that XNNPACK runs."""
         return sum(op["op_name"] == "DELEGATE" for op in self._details())
 
-    def _details(self) -> Sequence[dict[str, object]]:
-        return self._interpreter._get_ops_details()  # noqa: SLF001
+    def _details(self) -> Sequence[dict[str, Any]]:
+        return self._interpreter._get_ops_details()
 
     def _taken(self) -> list[bool]:
         """Whether each operator lies between the inputs and outputs of a delegate's node."""
@@ -75,19 +76,19 @@ class Interpreter:
         maker = {
             int(tensor): position
             for position, op in enumerate(operators)
-            for tensor in op["outputs"]  # type: ignore[attr-defined]
+            for tensor in op["outputs"]
         }
         taken = [False] * len(operators)
         for node in details:
             if node["op_name"] != "DELEGATE":
                 continue
-            given = {int(tensor) for tensor in node["inputs"]}  # type: ignore[attr-defined]
-            wanted = [int(tensor) for tensor in node["outputs"]]  # type: ignore[attr-defined]
+            given = {int(tensor) for tensor in node["inputs"]}
+            wanted = [int(tensor) for tensor in node["outputs"]]
             while wanted:
                 tensor = wanted.pop()
                 position = maker.get(tensor)
                 if tensor in given or position is None or taken[position]:
                     continue
                 taken[position] = True
-                wanted.extend(int(i) for i in operators[position]["inputs"])  # type: ignore[attr-defined]
+                wanted.extend(int(i) for i in operators[position]["inputs"])
         return taken

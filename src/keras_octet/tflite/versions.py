@@ -13,9 +13,38 @@ from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 
 # An int8 first input raises these to version 2.
 _INT8_IS_VERSION_2 = frozenset(
-    "ADD SUB MAXIMUM MINIMUM CONCATENATION SOFTMAX MEAN REDUCE_MAX REDUCE_MIN SUM RELU RELU6 "
-    "LOGISTIC TANH GELU PAD TRANSPOSE SLICE STRIDED_SLICE BATCH_MATMUL AVERAGE_POOL_2D MAX_POOL_2D "
-    "DEQUANTIZE GATHER PACK UNPACK L2_NORMALIZATION SQUARED_DIFFERENCE ABS RSQRT".split()
+    [
+        "ADD",
+        "SUB",
+        "MAXIMUM",
+        "MINIMUM",
+        "CONCATENATION",
+        "SOFTMAX",
+        "MEAN",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "SUM",
+        "RELU",
+        "RELU6",
+        "LOGISTIC",
+        "TANH",
+        "GELU",
+        "PAD",
+        "TRANSPOSE",
+        "SLICE",
+        "STRIDED_SLICE",
+        "BATCH_MATMUL",
+        "AVERAGE_POOL_2D",
+        "MAX_POOL_2D",
+        "DEQUANTIZE",
+        "GATHER",
+        "PACK",
+        "UNPACK",
+        "L2_NORMALIZATION",
+        "SQUARED_DIFFERENCE",
+        "ABS",
+        "RSQRT",
+    ]
 )
 # The first version that accepts more than 4 dimensions.
 _ABOVE_4_DIMENSIONS = {"TRANSPOSE": 4, "SLICE": 5, "STRIDED_SLICE": 4, "PAD": 4}
@@ -31,8 +60,10 @@ def operator_version(operator: Operator, tensors: Sequence[Tensor]) -> int:
     code = operator.code
     version = 2 if code in _INT8_IS_VERSION_2 and first.dtype == "int8" else 1
     if len(first.shape) > 4 and code in _ABOVE_4_DIMENSIONS:
-        version = max(version, 6 if code == "TRANSPOSE" and len(first.shape) > 5 else
-                      _ABOVE_4_DIMENSIONS[code])
+        version = max(
+            version,
+            6 if code == "TRANSPOSE" and len(first.shape) > 5 else _ABOVE_4_DIMENSIONS[code],
+        )
     if code in _ABOVE_4_WHEN_BROADCAST:
         shapes = [tensors[i].shape for i in operator.inputs]
         if shapes[0] != shapes[1] and max(map(len, shapes)) > 4:

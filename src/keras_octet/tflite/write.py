@@ -18,9 +18,7 @@ from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import Call, Graph, Quantization
 
 
-def to_tflite(
-    model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTERS
-) -> bytes:
+def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTERS) -> bytes:
     """Write `model` as a `.tflite` file.
 
     Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
@@ -59,9 +57,7 @@ def to_tflite(
         except ExportError as error:
             failures.append(f"  {type(node.operation).__name__} {node.operation.name!r} {error}")
     if failures:
-        raise ExportError(
-            "These operations cannot be written as .tflite:\n" + "\n".join(failures)
-        )
+        raise ExportError("These operations cannot be written as .tflite:\n" + "\n".join(failures))
     inputs = [graph.index(tensor) for tensor in functional.inputs]
     outputs = _distinct_outputs(graph, inputs, [graph.index(x) for x in functional.outputs])
     fuse_activations(graph, outputs)

@@ -35,6 +35,7 @@ def relu(graph: Graph, source: int, output: int, max_value: float | None = None)
 
 
 def leaky_relu(graph: Graph, source: int, output: int, negative_slope: float) -> None:
+    """`x` above 0, else `negative_slope * x`."""
     graph.operator(
         "LEAKY_RELU", [source], [output], schema.LeakyReluOptionsT(alpha=float(negative_slope))
     )
@@ -51,12 +52,14 @@ def elu(graph: Graph, source: int, output: int, alpha: float = 1.0) -> None:
 
 
 def selu(graph: Graph, source: int, output: int) -> None:
+    """`scale * elu(x, alpha)` with the constants of the SELU paper (Klambauer et al., 2017)."""
     inner = graph.temporary(like=source, name="elu")
     elu(graph, source, inner, _SELU_ALPHA)
     binary(graph, "MUL", inner, _SELU_SCALE, output)
 
 
 def gelu(graph: Graph, source: int, output: int, approximate: bool = False) -> None:
+    """`x * Phi(x)`, or its tanh approximation."""
     graph.operator("GELU", [source], [output], schema.GeluOptionsT(approximate=approximate))
 
 
@@ -77,6 +80,7 @@ def softmax(graph: Graph, source: int, output: int, axis: int = -1) -> None:
 
 
 def silu(graph: Graph, source: int, output: int) -> None:
+    """`x * sigmoid(x)`."""
     binary(graph, "MUL", source, unary(graph, "LOGISTIC", source), output)
 
 
@@ -88,32 +92,33 @@ def softplus(graph: Graph, source: int, output: int | None = None) -> int:
 
 
 def softsign(graph: Graph, source: int, output: int) -> None:
-    binary(
-        graph, "DIV", source, binary(graph, "ADD", unary(graph, "ABS", source), 1.0), output
-    )
+    """`x / (1 + |x|)`."""
+    binary(graph, "DIV", source, binary(graph, "ADD", unary(graph, "ABS", source), 1.0), output)
 
 
 def mish(graph: Graph, source: int, output: int) -> None:
+    """`x * tanh(softplus(x))`."""
     binary(graph, "MUL", source, unary(graph, "TANH", softplus(graph, source)), output)
 
 
 def hard_sigmoid(graph: Graph, source: int, output: int) -> None:
     """`relu6(x + 3) / 6`."""
-    bounded = binary(
-        graph, "ADD", source, 3.0, activation=schema.ActivationFunctionType.RELU6
-    )
+    bounded = binary(graph, "ADD", source, 3.0, activation=schema.ActivationFunctionType.RELU6)
     binary(graph, "MUL", bounded, 1.0 / 6.0, output)
 
 
 def log_sigmoid(graph: Graph, source: int, output: int) -> None:
+    """`-softplus(-x)`."""
     unary(graph, "NEG", softplus(graph, unary(graph, "NEG", source)), output)
 
 
 def hard_tanh(graph: Graph, source: int, output: int) -> None:
+    """`x` clipped to [-1, 1]."""
     binary(graph, "MINIMUM", binary(graph, "MAXIMUM", source, -1.0), 1.0, output)
 
 
 def tanh_shrink(graph: Graph, source: int, output: int) -> None:
+    """`x - tanh(x)`."""
     binary(graph, "SUB", source, unary(graph, "TANH", source), output)
 
 
@@ -194,6 +199,7 @@ def with_activation(
 
 
 def emit_relu(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """ReLU, with a bound or a negative slope or both."""
     slope = float(getattr(layer, "negative_slope", 0.0) or 0.0)
     threshold = float(getattr(layer, "threshold", 0.0) or 0.0)
     if threshold:
@@ -210,6 +216,7 @@ def emit_relu(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
 
 
 def emit_leaky_relu(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """LEAKY_RELU."""
     leaky_relu(graph, inputs[0], output, layer.negative_slope)
 
 
@@ -224,6 +231,7 @@ def emit_prelu(layer: Any, graph: Graph, inputs: list[int], output: int) -> None
 
 
 def emit_elu(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """ELU; the int8 operator has alpha 1."""
     alpha = float(getattr(layer, "alpha", 1.0))
     if alpha != 1.0 and graph.dtype(inputs[0]) == "int8":
         raise ExportError(f"has alpha={alpha!r}; an int8 ELU has alpha 1.")
@@ -231,10 +239,12 @@ def emit_elu(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
 
 
 def emit_activation(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """An Activation layer, by the name of its function."""
     activate(graph, activation_name(layer), inputs[0], output)
 
 
 def emit_softmax(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """SOFTMAX over one axis."""
     if len(inputs) > 1:
         raise ExportError("is a Softmax called with a mask, which has no .tflite form.")
     axis = layer.axis
@@ -258,24 +268,27 @@ def emit_activation_operation(name: str) -> Callable[[Any, Graph, list[int], int
 
 
 def emit_gelu_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.gelu`."""
     gelu(graph, inputs[0], output, bool(argument(graph, "approximate", True)))
 
 
-def emit_leaky_relu_operation(
-    operation: Any, graph: Graph, inputs: list[int], output: int
-) -> None:
+def emit_leaky_relu_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.leaky_relu`."""
     leaky_relu(graph, inputs[0], output, argument(graph, "negative_slope", 0.2))
 
 
 def emit_elu_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.elu`."""
     elu(graph, inputs[0], output, float(argument(graph, "alpha", 1.0)))
 
 
 def emit_celu_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.celu`."""
     celu(graph, inputs[0], output, float(argument(graph, "alpha", 1.0)))
 
 
 def emit_softmax_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.softmax` over one axis."""
     axis = argument(graph, "axis", -1)
     if not isinstance(axis, int):
         raise ExportError(f"is a softmax over axes {axis!r}; expected one axis.")
@@ -285,9 +298,8 @@ def emit_softmax_operation(operation: Any, graph: Graph, inputs: list[int], outp
 def emit_log_softmax_operation(
     operation: Any, graph: Graph, inputs: list[int], output: int
 ) -> None:
+    """LOG_SOFTMAX, over the last axis only."""
     axis, rank = argument(graph, "axis", -1), graph.rank(inputs[0])
     if axis % rank != rank - 1:
         raise ExportError(f"is a log_softmax over axis {axis!r}; expected the last axis.")
     activate(graph, "log_softmax", inputs[0], output)
-
-

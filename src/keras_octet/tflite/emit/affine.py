@@ -14,9 +14,7 @@ from keras_octet.tflite.emit.dense import l2_normalize
 from keras_octet.tflite.graph import Graph, size_of, to_numpy
 
 
-def affine(
-    graph: Graph, source: int, scale: np.ndarray, offset: np.ndarray, output: int
-) -> None:
+def affine(graph: Graph, source: int, scale: np.ndarray, offset: np.ndarray, output: int) -> None:
     """MUL and ADD with float32 constants; the one that does nothing is left out."""
     scale, offset = np.asarray(scale, np.float32), np.asarray(offset, np.float32)
     has_scale, has_offset = bool((scale != 1).any()), bool((offset != 0).any())
@@ -32,6 +30,7 @@ def affine(
 
 
 def emit_rescaling(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`scale * x + offset`, each a number or one value per channel."""
     affine(graph, inputs[0], np.asarray(layer.scale), np.asarray(layer.offset), output)
 
 
@@ -64,9 +63,7 @@ def emit_quantized_scale(layer: Any, graph: Graph, inputs: list[int], output: in
     """DEPTHWISE_CONV_2D with a 1x1 kernel, between reshapes unless the input has rank 4."""
     shape = graph.shape(inputs[0])
     channels = graph.static_shape(inputs[0], len(shape) - 1)[0]
-    kernel, bias = graph.weights(
-        layer, lambda k: k.reshape(1, 1, 1, -1), axis=3, channels=channels
-    )
+    kernel, bias = graph.weights(layer, lambda k: k.reshape(1, 1, 1, -1), axis=3, channels=channels)
     source, target = inputs[0], output
     if len(shape) != 4:
         middle = size_of(shape[1:-1]) if len(shape) > 2 else 1
@@ -95,9 +92,7 @@ def emit_layer_normalization(layer: Any, graph: Graph, inputs: list[int], output
     shape = graph.shape(source)
     axes = positive_axes(layer.axis, len(shape))
     mean = reduce(graph, "MEAN", source, axes, True)
-    variance = reduce(
-        graph, "MEAN", binary(graph, "SQUARED_DIFFERENCE", source, mean), axes, True
-    )
+    variance = reduce(graph, "MEAN", binary(graph, "SQUARED_DIFFERENCE", source, mean), axes, True)
     inverse = unary(graph, "RSQRT", binary(graph, "ADD", variance, float(layer.epsilon)))
     centred = binary(graph, "SUB", source, mean)
     gain = _along(graph, getattr(layer, "gamma", None), axes, shape, "gamma")
@@ -119,6 +114,7 @@ def emit_rms_normalization(layer: Any, graph: Graph, inputs: list[int], output: 
 
 
 def emit_unit_normalization(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`x / |x|` along one axis."""
     axes = positive_axes(layer.axis, graph.rank(inputs[0]))
     if len(axes) != 1:
         raise ExportError(f"normalizes over axes {layer.axis!r}; expected one axis.")

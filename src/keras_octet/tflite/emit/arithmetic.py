@@ -76,8 +76,9 @@ def binary(
 
     An operand is the index of a tensor (int), or a Python float that becomes a float32 constant.
     """
-    operands = [graph.constant(x, name="value") if isinstance(x, float) else x
-                for x in (first, second)]
+    operands = [
+        graph.constant(x, name="value") if isinstance(x, float) else x for x in (first, second)
+    ]
     shape = broadcast_shape(graph.shape(operands[0]), graph.shape(operands[1]))
     dtype = "bool" if code in COMPARISONS else None
     return graph.then(
@@ -117,6 +118,60 @@ def transpose(
         shape=[shape[i] for i in permutation],
         output=output,
     )
+
+
+def strided_slice(
+    graph: Graph,
+    source: int,
+    output: int,
+    begin: Sequence[int],
+    end: Sequence[int],
+    strides: Sequence[int],
+    *,
+    begin_mask: int = 0,
+    end_mask: int = 0,
+) -> None:
+    """STRIDED_SLICE; bit `i` of a mask makes it ignore that bound of axis `i`."""
+    named = {"begin": begin, "end": end, "strides": strides}
+    constants = [
+        graph.constant(np.array(values, np.int32), name=name) for name, values in named.items()
+    ]
+    options = schema.StridedSliceOptionsT(beginMask=begin_mask, endMask=end_mask)
+    graph.operator("STRIDED_SLICE", [source, *constants], [output], options)
+
+
+def slice_tensor(graph: Graph, source: int, begin: Sequence[int], output: int) -> None:
+    """The part of `source` from `begin`, as long as `output`; an unknown size runs to the end.
+
+    A STRIDED_SLICE with masks, because XNNPACK does not take a SLICE of unknown size.
+    """
+    sizes = graph.shape(output)
+    end = [0 if size is None else first + size for first, size in zip(begin, sizes, strict=True)]
+    whole = sum(
+        1 << axis
+        for axis, (first, size) in enumerate(zip(begin, sizes, strict=True))
+        if first == 0 and size == graph.shape(source)[axis]
+    )
+    to_end = sum(1 << axis for axis, size in enumerate(sizes) if size is None)
+    strided_slice(
+        graph,
+        source,
+        output,
+        begin,
+        end,
+        [1] * len(begin),
+        begin_mask=whole,
+        end_mask=whole | to_end,
+    )
+
+
+def cut(graph: Graph, source: int, axis: int, start: int, stop: int) -> int:
+    """`source` from `start` to `stop` along `axis`."""
+    shape = list(graph.shape(source))
+    shape[axis] = stop - start
+    part = graph.temporary(shape, like=source, name="part")
+    slice_tensor(graph, source, [start if i == axis else 0 for i in range(len(shape))], part)
+    return part
 
 
 def matmul(

@@ -16,9 +16,7 @@ from keras_octet.tflite.graph import Graph
 _MASKED = 1e9
 
 
-def emit_multi_head_attention(
-    layer: Any, graph: Graph, inputs: list[int], output: int
-) -> None:
+def emit_multi_head_attention(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """Project, `softmax(q k / sqrt(key_dim) + mask) v`, project; one attention axis, rank 3."""
     query, value, key = (argument(graph, name) for name in ("query", "value", "key"))
     _require_supported(layer, graph)

@@ -101,15 +101,17 @@ def positive_axes(axis: Any, rank: int) -> tuple[int, ...]:
     """Axes as sorted non-negative ints; None means all."""
     if axis is None:
         return tuple(range(rank))
-    axes: Sequence[int] = [axis] if isinstance(axis, (int, np.integer)) else axis
+    axes: Sequence[Any] = [axis] if isinstance(axis, (int, np.integer)) else axis
     return tuple(sorted(int(item) % rank for item in axes))
 
 
 def axes_constant(graph: Graph, axes: Sequence[int]) -> int:
+    """Axes as an int32 constant."""
     return graph.constant(np.array(axes, np.int32), name="axes")
 
 
 def reduced_shape(shape: Shape, axes: Sequence[int], keepdims: bool) -> Shape:
+    """Shape of a reduction over `axes`."""
     if keepdims:
         return tuple(1 if i in axes else size for i, size in enumerate(shape))
     return tuple(size for i, size in enumerate(shape) if i not in axes)

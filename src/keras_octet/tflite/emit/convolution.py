@@ -1,4 +1,4 @@
-"""Convolutions. The float Keras layer and the quantized layer of the same shape share a function."""
+"""Convolutions; a float layer and the quantized layer of the same meaning share a function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.activation import with_activation
-from keras_octet.tflite.emit.common import pair, padding_of, require_channels_last
+from keras_octet.tflite.emit.arithmetic import slice_tensor
+from keras_octet.tflite.emit.common import padding_of, pair, require_channels_last
 from keras_octet.tflite.graph import Graph
 
 
@@ -75,17 +76,24 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
     """TRANSPOSE_CONV; kernel `(h, w, out, in)` becomes `(out, h, w, in)`.
 
     Zeros stand in the kernel for its dilation, and beyond its end when it is smaller than the
-    stride under SAME padding, a case that XNNPACK does not take.
+    stride under SAME padding, a case that XNNPACK does not take. An output shorter than SAME
+    padding gives (some values of `output_padding`) is cut out of the VALID one.
     """
     require_channels_last(layer)
     dilation, strides = pair(layer.dilation_rate), pair(layer.strides)
+    before, after = graph.static_shape(inputs[0], 1, 2), graph.static_shape(output, 1, 2)
+    cut = layer.padding == "same" and any(
+        -(-size // stride) != length
+        for size, stride, length in zip(after, strides, before, strict=True)
+    )
+    same = layer.padding == "same" and not cut
+    windows = [
+        max((size - 1) * rate + 1, stride if same else 1)
+        for size, rate, stride in zip(pair(layer.kernel_size), dilation, strides, strict=True)
+    ]
 
     def layout(kernel: np.ndarray) -> np.ndarray:
-        sizes = [
-            max((size - 1) * rate + 1, stride if layer.padding == "same" else 1)
-            for size, rate, stride in zip(kernel.shape[:2], dilation, strides, strict=True)
-        ]
-        spread = np.zeros((*sizes, *kernel.shape[2:]), kernel.dtype)
+        spread = np.zeros((*windows, *kernel.shape[2:]), kernel.dtype)
         rows, columns = (
             slice(0, (size - 1) * rate + 1, rate)
             for size, rate in zip(kernel.shape[:2], dilation, strict=True)
@@ -94,40 +102,41 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         return spread.transpose(2, 0, 1, 3)
 
     kernel, bias = graph.weights(layer, layout, axis=0, channels=layer.filters)
-    sizes = graph.static_shape(output)
-    for size, before, stride in zip(sizes, graph.static_shape(inputs[0]), strides, strict=False):
-        if layer.padding == "same" and -(-size // stride) != before:
-            raise ExportError(
-                f"has padding='same' and output_padding={layer.output_padding!r}, which give "
-                f"{size} outputs for {before} inputs at stride {stride}; expected from "
-                f"{(before - 1) * stride + 1} to {before * stride}. Use another output_padding."
-            )
-    output_shape = _output_shape(graph, inputs[0], output)
-    with_activation(
-        layer,
-        graph,
-        output,
-        lambda target, activation: graph.operator(
+    full = [
+        length * stride + max(window - stride, 0)
+        for length, stride, window in zip(before, strides, windows, strict=True)
+    ]
+
+    def emit(target: int, activation: int) -> None:
+        batch = graph.shape(target)[0]
+        whole = target
+        if cut:
+            whole = graph.temporary((batch, *full, layer.filters), like=target, name="whole")
+        # XNNPACK reads height and width here and takes the batch from the input, so any batch
+        # runs. A shape computed from the input would keep the operator from being delegated.
+        shape = [1 if size is None else size for size in graph.shape(whole)]
+        graph.operator(
             "TRANSPOSE_CONV",
-            [output_shape, kernel, inputs[0], bias],
-            [target],
+            [graph.constant(np.array(shape, np.int32), name="shape"), kernel, inputs[0], bias],
+            [whole],
             schema.TransposeConvOptionsT(
-                padding=padding_of(layer),
+                padding=schema.Padding.SAME if same else schema.Padding.VALID,
                 strideH=strides[0],
                 strideW=strides[1],
                 fusedActivationFunction=activation,
             ),
-        ),
-    )
+        )
+        if cut:
+            # Keras crops the sum of all windows, half of it (rounded down) before.
+            begin = [
+                max((length - 1) * stride + window - size, 0) // 2
+                for length, stride, window, size in zip(
+                    before, strides, windows, after, strict=True
+                )
+            ]
+            slice_tensor(graph, whole, [0, *begin, 0], target)
 
-
-def _output_shape(graph: Graph, source: int, output: int) -> int:
-    # XNNPACK reads height and width here and takes the batch from the input, so any batch runs.
-    # A shape computed from the input would keep the operator from being delegated.
-    batch, *sizes = graph.shape(output)
-    return graph.constant(
-        np.array([1 if batch is None else batch, *sizes], np.int32), name="output_shape"
-    )
+    with_activation(layer, graph, output, emit)
 
 
 def emit_conv_3d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:

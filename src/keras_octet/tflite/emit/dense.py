@@ -72,8 +72,11 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]
     left, right = equation.replace(" ", "").split("->")
     operands = left.split(",")
     hidden = max(
-        (rank - len(labels) + 3 for labels, rank in zip(operands, ranks, strict=True)
-         if "..." in labels),
+        (
+            rank - len(labels) + 3
+            for labels, rank in zip(operands, ranks, strict=True)
+            if "..." in labels
+        ),
         default=0,
     )
     dots = "ABCDEFGH"[:hidden]
@@ -86,11 +89,10 @@ def parse_equation(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]
 
 def emit_einsum_dense(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """FULLY_CONNECTED when the equation is a matrix product with the kernel, after transposing
-    and reshaping; a label shared by input, kernel and output has no such form."""
+    and reshaping; a label shared by input, kernel and output has no such form.
+    """
     kernel = to_numpy(layer.kernel)
-    (left, weights), result = parse_equation(
-        layer.equation, [graph.rank(inputs[0]), kernel.ndim]
-    )
+    (left, weights), result = parse_equation(layer.equation, [graph.rank(inputs[0]), kernel.ndim])
     contracted = [label for label in left if label in weights]
     if any(label in result for label in contracted) or len(set(left)) < len(left):
         raise ExportError(
@@ -114,7 +116,9 @@ def emit_einsum_dense(layer: Any, graph: Graph, inputs: list[int], output: int) 
         rank = len(result)
         shaped = bias.reshape((1,) * (rank - bias.ndim) + bias.shape)
         if all(size == 1 or i in positions for i, size in enumerate(shaped.shape)):
-            along_free = shaped.transpose(positions + [i for i in range(rank) if i not in positions])
+            along_free = shaped.transpose(
+                positions + [i for i in range(rank) if i not in positions]
+            )
             along_free = along_free.reshape([shaped.shape[i] for i in positions])
             full_bias = np.broadcast_to(along_free, [sizes[label] for label in free]).reshape(-1)
         else:
@@ -134,8 +138,10 @@ def emit_einsum_dense(layer: Any, graph: Graph, inputs: list[int], output: int) 
 
     def emit(target: int, activation: int) -> None:
         full_shape = [*batch_shape, *(sizes[label] for label in free)]
-        product = target if not any(steps) else graph.temporary(
-            [*batch_shape, units], like=output, name="product"
+        product = (
+            target
+            if not any(steps)
+            else graph.temporary([*batch_shape, units], like=output, name="product")
         )
         fully_connected(
             graph,
@@ -153,14 +159,14 @@ def emit_einsum_dense(layer: Any, graph: Graph, inputs: list[int], output: int) 
             permutation = [product_labels.index(label) for label in result]
             product = transpose(graph, product, permutation, None if steps[2] else target)
         if late_bias is not None:
-            binary(graph, "ADD", product, graph.constant(late_bias, name="bias"), target, activation)
+            binary(
+                graph, "ADD", product, graph.constant(late_bias, name="bias"), target, activation
+            )
 
     with_activation(layer, graph, output, emit)
 
 
-def einsum(
-    graph: Graph, equation: str, first: int, second: int, output: int | None = None
-) -> int:
+def einsum(graph: Graph, equation: str, first: int, second: int, output: int | None = None) -> int:
     """A two-operand einsum as TRANSPOSE, RESHAPE and BATCH_MATMUL.
 
     Raises:
@@ -173,9 +179,11 @@ def einsum(
     contracted = [x for x in left if x in right and x not in result]
     rows = [x for x in left if x not in right]
     columns = [x for x in right if x not in left]
-    if any(x not in result for x in rows + columns) or len(set(left)) < len(left) or len(
-        set(right)
-    ) < len(right):
+    if (
+        any(x not in result for x in rows + columns)
+        or len(set(left)) < len(left)
+        or len(set(right)) < len(right)
+    ):
         raise ExportError(f"has equation {equation!r}, which is not a batched matrix product.")
 
     def merged(labels: list[str]) -> list[int | None]:
@@ -202,8 +210,12 @@ def einsum(
     labels = "".join(shared + rows + columns)
     plain = len(rows) == 1 and len(columns) == 1
     product = matmul(
-        graph, a, b, lead + merged(rows) + merged(columns),
-        output if plain and labels == result else None, transpose_second=adjoint,
+        graph,
+        a,
+        b,
+        lead + merged(rows) + merged(columns),
+        output if plain and labels == result else None,
+        transpose_second=adjoint,
     )
     if not plain:
         product = graph.reshape(
@@ -215,6 +227,7 @@ def einsum(
 
 
 def emit_einsum(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.einsum` of two tensors."""
     equation = argument(graph, "subscripts")
     if len(inputs) != 2 or "->" not in equation:
         raise ExportError(

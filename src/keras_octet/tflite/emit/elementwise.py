@@ -45,9 +45,7 @@ def operands(graph: Graph, inputs: list[int], names: tuple[str, str] = ("x1", "x
     """Both operands of the operation being emitted, cast to one dtype."""
     values = [argument(graph, name) for name in names]
     dtypes = [
-        graph.dtype(graph.index(value))
-        for value in values
-        if isinstance(value, keras.KerasTensor)
+        graph.dtype(graph.index(value)) for value in values if isinstance(value, keras.KerasTensor)
     ]
     dtype = dtypes[0]
     if len(dtypes) == 2 and dtypes[0] != dtypes[1]:
@@ -71,8 +69,10 @@ def emit_power(operation: Any, graph: Graph, inputs: list[int], output: int) -> 
     """POW; the exponents 2 and 0.5 have operators that XNNPACK takes."""
     base, exponent = operands(graph, inputs)
     value = graph.tensors[exponent].data
-    code = {2.0: "SQUARE", 0.5: "SQRT"}.get(float(value)) if value is not None and not value.ndim else None
-    if code is not None and graph.dtype(base) == "float32":
+    code = None
+    if value is not None and value.ndim == 0 and graph.dtype(base) == "float32":
+        code = {2.0: "SQUARE", 0.5: "SQRT"}.get(float(value))
+    if code is not None:
         unary(graph, code, base, output)
     else:
         binary(graph, "POW", base, exponent, output)
@@ -88,6 +88,7 @@ def emit_unary_operation(code: str) -> EmitFunction:
 
 
 def emit_cast(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """CAST."""
     cast(graph, inputs[0], graph.dtype(output), output)
 
 
@@ -97,10 +98,12 @@ def emit_identity(operation: Any, graph: Graph, inputs: list[int], output: int) 
 
 
 def emit_reciprocal(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`1 / x`."""
     binary(graph, "DIV", 1.0, inputs[0], output)
 
 
 def emit_log1p(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`log(x + 1)`."""
     unary(graph, "LOG", binary(graph, "ADD", inputs[0], 1.0), output)
 
 
@@ -115,6 +118,7 @@ def emit_scaled_log(base: float) -> EmitFunction:
 
 
 def emit_clip(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """MAXIMUM, then MINIMUM."""
     low, high = (argument(graph, name) for name in ("x_min", "x_max"))
     lowest = binary(graph, "MAXIMUM", inputs[0], graph.operand(low, like=inputs[0]))
     binary(graph, "MINIMUM", lowest, graph.operand(high, like=inputs[0]), output)
@@ -131,6 +135,7 @@ def emit_where(operation: Any, graph: Graph, inputs: list[int], output: int) -> 
 
 
 def emit_round(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """ROUND, half to even."""
     if argument(graph, "decimals", 0):
         raise ExportError("rounds to decimals, which has no .tflite form; expected decimals=0.")
     unary(graph, "ROUND", inputs[0], output)

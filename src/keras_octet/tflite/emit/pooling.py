@@ -6,14 +6,13 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.arithmetic import binary, cast, reduce, unary
 from keras_octet.tflite.emit.common import (
     NO_ACTIVATION,
     EmitFunction,
     argument,
-    pair,
     padding_of,
+    pair,
     positive_axes,
     require_channels_last,
 )
@@ -28,7 +27,12 @@ def emit_pooling_2d(code: str) -> EmitFunction:
         height, width = pair(layer.pool_size)
         stride_h, stride_w = pair(layer.strides or layer.pool_size)
         _pool(
-            graph, code, inputs[0], output, (height, width), (stride_h, stride_w),
+            graph,
+            code,
+            inputs[0],
+            output,
+            (height, width),
+            (stride_h, stride_w),
             padding_of(layer),
         )
 
@@ -64,12 +68,24 @@ def emit_global_pooling(code: str) -> EmitFunction:
 
     def emit(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
         require_channels_last(layer)
-        if len(inputs) > 1:
-            raise ExportError("is called with a mask, which has no .tflite form.")
         axes = range(1, graph.rank(inputs[0]) - 1)
         reduce(graph, code, inputs[0], list(axes), bool(layer.keepdims), output)
 
     return emit
+
+
+def emit_global_average_pooling_1d(
+    layer: Any, graph: Graph, inputs: list[int], output: int
+) -> None:
+    """MEAN over time; with a mask, the sum of the kept steps divided by their number."""
+    require_channels_last(layer)
+    keepdims = bool(layer.keepdims)
+    if len(inputs) == 1:
+        reduce(graph, "MEAN", inputs[0], [1], keepdims, output)
+        return
+    kept = graph.reshape(cast(graph, inputs[1], "float32"), (*graph.shape(inputs[1]), 1))
+    total = reduce(graph, "SUM", binary(graph, "MUL", inputs[0], kept), [1], keepdims)
+    binary(graph, "DIV", total, reduce(graph, "SUM", kept, [1], keepdims), output)
 
 
 def emit_mean(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
@@ -95,12 +111,12 @@ def _reduction(graph: Graph, source: int) -> tuple[tuple[int, ...], bool]:
 
 
 def emit_variance(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """Mean of the squared distance from the mean."""
     _variance(graph, inputs[0], output)
 
 
-def emit_standard_deviation(
-    operation: Any, graph: Graph, inputs: list[int], output: int
-) -> None:
+def emit_standard_deviation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """Square root of the variance."""
     spread = graph.temporary(graph.shape(output), like=output, name="variance")
     _variance(graph, inputs[0], spread)
     unary(graph, "SQRT", spread, output)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ExportError
-from keras_octet.tflite.emit.arithmetic import cast, transpose
+from keras_octet.tflite.emit.arithmetic import cast, slice_tensor, strided_slice, transpose
 from keras_octet.tflite.emit.common import argument, pair, positive_axes, require_channels_last
 from keras_octet.tflite.graph import Graph, to_numpy
 
@@ -20,16 +21,19 @@ def emit_reshape(layer: Any, graph: Graph, inputs: list[int], output: int) -> No
 
 
 def emit_permute(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """TRANSPOSE of all axes but the batch."""
     transpose(graph, inputs[0], [0, *layer.dims], output)
 
 
 def emit_transpose(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.transpose`."""
     axes, rank = argument(graph, "axes"), graph.rank(inputs[0])
     order = range(rank)[::-1] if axes is None else [axis % rank for axis in axes]
     transpose(graph, inputs[0], list(order), output)
 
 
 def emit_swapaxes(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.swapaxes`."""
     rank = graph.rank(inputs[0])
     first, second = (argument(graph, name) % rank for name in ("axis1", "axis2"))
     order = list(range(rank))
@@ -39,17 +43,19 @@ def emit_swapaxes(operation: Any, graph: Graph, inputs: list[int], output: int) 
 
 def emit_concatenate(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """CONCATENATION of a layer or operation; quantized inputs share their parameters."""
-    axis = layer.axis
     tensors = [cast(graph, index, graph.dtype(output)) for index in inputs]
-    graph.operator(
-        "CONCATENATION",
-        tensors,
-        [output],
-        schema.ConcatenationOptionsT(axis=axis % graph.rank(output)),
-    )
+    concatenate(graph, tensors, output, layer.axis)
+
+
+def concatenate(graph: Graph, inputs: Sequence[int], output: int, axis: int) -> int:
+    """CONCATENATION along `axis`."""
+    options = schema.ConcatenationOptionsT(axis=axis % graph.rank(output))
+    graph.operator("CONCATENATION", inputs, [output], options)
+    return output
 
 
 def emit_stack(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """PACK: tensors side by side along a new axis."""
     graph.operator(
         "PACK",
         inputs,
@@ -71,6 +77,7 @@ def emit_split(operation: Any, graph: Graph, inputs: list[int], output: int) -> 
 
 
 def emit_unstack(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """UNPACK: one output for each index of an axis."""
     assert graph.call is not None
     graph.operator(
         "UNPACK",
@@ -82,46 +89,8 @@ def emit_unstack(operation: Any, graph: Graph, inputs: list[int], output: int) -
     )
 
 
-def slice_tensor(graph: Graph, source: int, begin: list[int], output: int) -> None:
-    """The part of `source` from `begin`, as long as `output`; an unknown size runs to the end.
-
-    STRIDED_SLICE with masks, because XNNPACK does not take a SLICE of unknown size.
-    """
-    sizes = graph.shape(output)
-    end = [0 if size is None else first + size for first, size in zip(begin, sizes, strict=True)]
-    whole = sum(
-        1 << axis
-        for axis, (first, size) in enumerate(zip(begin, sizes, strict=True))
-        if first == 0 and size == graph.shape(source)[axis]
-    )
-    to_end = sum(1 << axis for axis, size in enumerate(sizes) if size is None)
-    strided_slice(
-        graph, source, output, begin, end, [1] * len(begin), begin_mask=whole,
-        end_mask=whole | to_end,
-    )
-
-
-def strided_slice(
-    graph: Graph,
-    source: int,
-    output: int,
-    begin: list[int],
-    end: list[int],
-    strides: list[int],
-    *,
-    begin_mask: int = 0,
-    end_mask: int = 0,
-) -> None:
-    """STRIDED_SLICE; bit `i` of a mask is about axis `i`, as in `tf.strided_slice`."""
-    named = {"begin": begin, "end": end, "strides": strides}
-    constants = [
-        graph.constant(np.array(values, np.int32), name=name) for name, values in named.items()
-    ]
-    options = schema.StridedSliceOptionsT(beginMask=begin_mask, endMask=end_mask)
-    graph.operator("STRIDED_SLICE", [source, *constants], [output], options)
-
-
 def emit_cropping_2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """The inner part of an image."""
     require_channels_last(layer)
     (top, _), (left, _) = layer.cropping
     graph.static_shape(output)
@@ -138,6 +107,7 @@ def emit_zero_padding(layer: Any, graph: Graph, inputs: list[int], output: int) 
 
 
 def pad(graph: Graph, source: int, widths: Any, output: int) -> None:
+    """PAD with zeros, `(before, after)` for each axis."""
     constant = graph.constant(np.array(widths, np.int32), name="paddings")
     graph.operator("PAD", [source, constant], [output], schema.PadOptionsT())
 
@@ -169,7 +139,8 @@ def emit_pad_operation(operation: Any, graph: Graph, inputs: list[int], output: 
 
 def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """`x[key]` with ints, slices, `...` and None: a STRIDED_SLICE, then a RESHAPE for the axes
-    that come or go."""
+    that come or go.
+    """
     source = inputs[0]
     shape = graph.shape(source)
     begin, end, strides = [0] * len(shape), [0] * len(shape), [1] * len(shape)
@@ -237,11 +208,13 @@ def emit_repeat_vector(layer: Any, graph: Graph, inputs: list[int], output: int)
 
 
 def tile(graph: Graph, source: int, repeats: list[int], output: int) -> None:
+    """TILE, a number of repeats for each axis."""
     constant = graph.constant(np.array(repeats, np.int32), name="repeats")
     graph.operator("TILE", [source, constant], [output], schema.TileOptionsT())
 
 
 def emit_tile(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """`keras.ops.tile`, no more repeats than axes."""
     repeats = [int(count) for count in np.atleast_1d(argument(graph, "repeats"))]
     rank = graph.rank(inputs[0])
     if len(repeats) > rank:
@@ -250,6 +223,7 @@ def emit_tile(operation: Any, graph: Graph, inputs: list[int], output: int) -> N
 
 
 def emit_flip(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """REVERSE_V2."""
     axes = positive_axes(argument(graph, "axis"), graph.rank(inputs[0]))
     constant = graph.constant(np.array(axes, np.int32), name="axes")
     graph.operator("REVERSE_V2", [inputs[0], constant], [output], schema.ReverseV2OptionsT())

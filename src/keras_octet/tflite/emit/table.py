@@ -20,6 +20,7 @@ from keras_octet.tflite.emit import (
     dense,
     elementwise,
     pooling,
+    recurrent,
     resize,
     shape,
 )
@@ -41,12 +42,8 @@ def _add_quantizable() -> None:
     K, Q = keras.layers, quantized
     add_emitter(dense.emit_dense, K.Dense, Q.QuantizedDense)
     add_emitter(convolution.emit_conv_2d, K.Conv2D, Q.QuantizedConv2D)
-    add_emitter(
-        convolution.emit_depthwise_conv_2d, K.DepthwiseConv2D, Q.QuantizedDepthwiseConv2D
-    )
-    add_emitter(
-        convolution.emit_conv_2d_transpose, K.Conv2DTranspose, Q.QuantizedConv2DTranspose
-    )
+    add_emitter(convolution.emit_depthwise_conv_2d, K.DepthwiseConv2D, Q.QuantizedDepthwiseConv2D)
+    add_emitter(convolution.emit_conv_2d_transpose, K.Conv2DTranspose, Q.QuantizedConv2DTranspose)
     add_emitter(dense.emit_matmul, numpy.Matmul, Q.QuantizedMatmul)
     for code, pair in {
         "ADD": (K.Add, Q.QuantizedAdd),
@@ -62,9 +59,7 @@ def _add_quantizable() -> None:
         K.AveragePooling2D,
         Q.QuantizedAveragePooling2D,
     )
-    add_emitter(
-        pooling.emit_pooling_2d("MAX_POOL_2D"), K.MaxPooling2D, Q.QuantizedMaxPooling2D
-    )
+    add_emitter(pooling.emit_pooling_2d("MAX_POOL_2D"), K.MaxPooling2D, Q.QuantizedMaxPooling2D)
     add_emitter(
         pooling.emit_global_pooling("REDUCE_MAX"),
         K.GlobalMaxPooling1D,
@@ -94,10 +89,10 @@ def _add_quantizable() -> None:
     add_emitter(affine.emit_quantized_scale, Q.QuantizedScale)
     add_emitter(
         pooling.emit_global_pooling("MEAN"),
-        K.GlobalAveragePooling1D,
         K.GlobalAveragePooling2D,
         K.GlobalAveragePooling3D,
     )
+    add_emitter(pooling.emit_global_average_pooling_1d, K.GlobalAveragePooling1D)
     add_emitter(pooling.emit_mean, Q.QuantizedMean)
     add_emitter(bridge.emit_quantize, Q.Quantize, Q.Requantize)
     add_emitter(bridge.emit_dequantize, Q.Dequantize)
@@ -116,6 +111,8 @@ def _add_float_layers() -> None:
     add_emitter(dense.emit_einsum_dense, K.EinsumDense)
     add_emitter(dense.emit_dot, K.Dot)
     add_emitter(attention.emit_multi_head_attention, K.MultiHeadAttention)
+    add_emitter(recurrent.emit_recurrent, K.SimpleRNN, K.LSTM, K.GRU)
+    add_emitter(recurrent.emit_bidirectional, K.Bidirectional)
     add_emitter(shape.emit_embedding, K.Embedding)
     add_emitter(shape.emit_repeat_vector, K.RepeatVector)
     add_emitter(shape.emit_zero_padding, K.ZeroPadding1D, K.ZeroPadding3D)
