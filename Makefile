@@ -3,7 +3,7 @@ PYTHON ?= python
 BACKENDS := tensorflow jax torch
 PYTEST_ARGS ?= -q
 
-.PHONY: check lint format types test slow docs demo bench $(addprefix test-,$(BACKENDS))
+.PHONY: check lint format types test slow docs demo $(addprefix test-,$(BACKENDS))
 
 check: lint types test docs
 
@@ -28,10 +28,8 @@ slow:
 	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow"
 
 docs:
+	$(PYTHON) docs/generate_operations.py
 	$(PYTHON) -m mkdocs build --strict
 
 demo:
 	octet demo
-
-bench:
-	$(PYTHON) benchmarks/run.py

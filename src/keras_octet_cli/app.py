@@ -162,8 +162,11 @@ def _errors_as_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         error_line("interrupted")
         raise typer.Exit(130) from None
-    except (OctetError, OSError) as error:
+    except OctetError as error:
         _fail(str(error))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _fail(f"{error.filename}: {reason}" if error.filename else reason)
 
 
 def _fail(message: str) -> NoReturn:

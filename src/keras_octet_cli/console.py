@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 Advance = Callable[[int, int | None], None]
 
@@ -35,7 +36,10 @@ class Console:
         self._as_json = as_json
         self._silent = as_json or quiet
         self._quiet = quiet
-        self._out = rich.console.Console(quiet=self._silent, highlight=False)
+        # Into a file or a pipe, lines are as long as they need be.
+        self._to_terminal = sys.stdout.isatty()
+        width = None if self._to_terminal else 200
+        self._out = rich.console.Console(quiet=self._silent, highlight=False, width=width)
         self._progress_out = rich.console.Console(stderr=True, quiet=self._silent, highlight=False)
 
     @property
@@ -45,20 +49,32 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """Print one line; `[bold]` and the like are markup."""
-        self._out.print(text, soft_wrap=True)
+        self._out.print(text, soft_wrap=not self._to_terminal)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        right: Collection[str] = (),
+        styles: Mapping[str, str] | None = None,
     ) -> None:
-        """Print a table; the columns named in `right` are aligned to the right."""
+        """Print a table.
+
+        Args:
+            columns: headings.
+            rows: one cell for each column.
+            right: columns to align to the right.
+            styles: style of each cell with one of these texts.
+        """
+        styles = styles or {}
         table = Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-        right = set(right)
         for column in columns:
             table.add_column(
                 escape(column), justify="right" if column in right else "left", overflow="fold"
             )
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(Text(cell, styles.get(cell, "")) for cell in row))
         self._out.print(table)
 
     @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 from keras import layers
 
 import keras_octet as ko
+from keras_octet_cli.backend import native_messages_held_back
 from keras_octet_cli.console import Advance, Console, byte_size, comparison
 from keras_octet_cli.demo_data import Images, load_images
 from keras_octet_cli.files import write_atomically
@@ -30,6 +31,7 @@ class Measurements:
     """One model on the held-out images; latency is the median of calls with one image."""
 
     accuracy: float
+    weight_bytes: int
     keras_bytes: int
     latency_ms: float
 
@@ -54,6 +56,7 @@ def run(output: Path | None, *, console: Console) -> None:
     lap = time.perf_counter()
     with console.progress("Training a CNN in float32") as advance:
         model = train(images, advance)
+    model = without_optimizer(model)
     training_seconds = time.perf_counter() - lap
     console.line(f"Trained {model.count_params():,} parameters in {training_seconds:.0f} s.")
 
@@ -75,22 +78,28 @@ def run(output: Path | None, *, console: Console) -> None:
             write_atomically(path, write)
         sizes = [path.stat().st_size for path in paths]
 
-    with console.progress("Measuring on held-out images"):
-        scores = [
-            each.predict(images.test_images, batch_size=BATCH_SIZE, verbose=0)
-            for each in (model, quantized)
-        ]
-        latencies = median_latencies_ms(
-            [model.predict_on_batch, quantized.predict_on_batch], images.test_images[:1]
-        )
+    with native_messages_held_back():  # LiteRT says once that it created its delegate
+        quantized.predict_on_batch(images.test_images[:1])
+    scores: list[np.ndarray] = []
+    with console.progress("Predicting held-out images") as advance:
+        for each in (model, quantized):
+            advance(len(scores), 2)
+            scores.append(each.predict(images.test_images, batch_size=BATCH_SIZE, verbose=0))
+    # Without a progress bar, whose thread would run beside the calls.
+    latencies = median_latencies_ms(
+        [model.predict_on_batch, quantized.predict_on_batch], images.test_images[:1]
+    )
     choices = [np.argmax(score, axis=-1) for score in scores]
     before, after = (
         Measurements(
             accuracy=float(np.mean(choice == images.test_labels)),
+            weight_bytes=weight_bytes(each),
             keras_bytes=size,
             latency_ms=latency,
         )
-        for choice, size, latency in zip(choices, sizes, latencies, strict=False)
+        for each, choice, size, latency in zip(
+            (model, quantized), choices, sizes[:2], latencies, strict=True
+        )
     )
     agreement = float(np.mean(choices[0] == choices[1]))
     seconds = time.perf_counter() - started
@@ -121,7 +130,7 @@ def run(output: Path | None, *, console: Console) -> None:
 
 
 def train(images: Images, advance: Advance) -> keras.Model:
-    """A trained CNN, without its optimizer; `advance(step, num_steps)` is called as it goes."""
+    """A trained CNN; `advance(step, num_steps)` is called as it goes."""
     keras.utils.set_random_seed(0)
     num_steps_an_epoch = -(-len(images.train_images) // BATCH_SIZE)
     num_epochs = max(2, -(-900 // num_steps_an_epoch)) if num_steps_an_epoch < 400 else 2
@@ -139,10 +148,15 @@ def train(images: Images, advance: Advance) -> keras.Model:
         verbose=0,
         callbacks=[_Steps(lambda step: advance(step, num_steps))],
     )
-    # A copy that was never compiled: its file holds the weights and no optimizer state.
-    trained = keras.models.clone_model(model)
-    trained.set_weights(model.get_weights())
-    return trained
+    return model
+
+
+def without_optimizer(model: keras.Model) -> keras.Model:
+    """A copy that was never compiled: its file holds the weights and no optimizer state."""
+    with native_messages_held_back():  # cloning loads TensorFlow, where it is installed
+        copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def build_cnn(input_shape: tuple[int, ...], *, scale: float) -> keras.Model:
@@ -179,6 +193,12 @@ def median_latencies_ms(calls: list[Callable[[Any], Any]], argument: np.ndarray)
     return [float(np.median(record)) for record in times]
 
 
+def weight_bytes(model: keras.Model) -> int:
+    """Bytes of all variables of a model."""
+    sizes = (np.dtype(v.dtype).itemsize * int(np.prod(v.shape)) for v in model.variables)
+    return sum(sizes)
+
+
 class _Steps(keras.callbacks.Callback):
     """Report the number of training steps done."""
 
@@ -204,6 +224,12 @@ def _show(
                 f"{before.accuracy:.2%}",
                 f"{after.accuracy:.2%}",
                 f"{points:+.2f} points",
+            ),
+            (
+                "weights",
+                byte_size(before.weight_bytes),
+                byte_size(after.weight_bytes),
+                comparison(before.weight_bytes, after.weight_bytes, less="smaller", more="larger"),
             ),
             (
                 ".keras file",

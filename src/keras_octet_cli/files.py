@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import keras
 import numpy as np
 
 from keras_octet.errors import CalibrationError, ModelFileError
+from keras_octet_cli.backend import native_messages_held_back
+
+MODEL_SUFFIXES = (".keras", ".h5")
 
 
 def load_float_model(path: Path) -> keras.Model:
@@ -22,6 +26,8 @@ def load_float_model(path: Path) -> keras.Model:
         OSError: the file is missing or cannot be read.
         ModelFileError: it is not a model that Keras can load.
     """
+    if path.suffix not in MODEL_SUFFIXES:
+        raise ModelFileError(f"{path} must end in {' or '.join(MODEL_SUFFIXES)}.")
     with path.open("rb"):  # an OSError that names the file
         pass
     try:
@@ -29,59 +35,50 @@ def load_float_model(path: Path) -> keras.Model:
     except Exception as error:
         raise ModelFileError(
             f"Keras could not load a model from {path}: {_first_line(error)} "
-            "Expected a .keras or .h5 file whose layers this installation knows."
+            "Expected a file that Keras saved, with layers that this installation knows."
         ) from error
     if not isinstance(model, keras.Model):
         raise ModelFileError(f"{path} holds {type(model).__name__}, expected a keras.Model.")
     return model
 
 
-def load_calibration_data(path: Path, input_names: Sequence[str]) -> Any:
-    """Calibration samples: an array for one model input, a dict of arrays for several.
+def load_calibration_data(path: Path, input_names: Collection[str]) -> Any:
+    """Calibration samples: an array, or a dict of arrays by name.
 
     Args:
-        path: `.npy` (read as a memory map), or `.npz` with an array for each input. For a model
-            with one input the array may also be named `x`, or be the only one.
+        path: `.npy` (read as a memory map) or `.npz`. An archive's only array, and its `x` where no
+            array is named as an input, stand for the only input.
         input_names: names of the model's inputs.
 
     Raises:
         OSError: the file is missing or cannot be read.
-        CalibrationError: it is not such a file, or an input has no array.
+        CalibrationError: it is not such a file.
     """
     try:
         if path.suffix == ".npy":
-            arrays = {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
-        else:
-            with np.load(path, allow_pickle=False) as archive:
-                wanted = _wanted_arrays(path, archive.files, input_names)
-                arrays = {name: archive[key] for name, key in wanted.items()}
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = dict(archive)
     except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        if isinstance(error, CalibrationError):
-            raise
         raise CalibrationError(
             f"{path} is not a NumPy file of plain arrays: {_first_line(error)} "
             "Expected one written by numpy.save or numpy.savez."
         ) from error
-    if len(input_names) == 1:
+    if len(arrays) == 1:
         return next(iter(arrays.values()))
-    if path.suffix == ".npy":
-        raise CalibrationError(
-            f"The model has {len(input_names)} inputs and {path} holds one array. "
-            f"Expected an .npz with {', '.join(input_names)}."
-        )
+    if "x" in arrays and not arrays.keys() & set(input_names):
+        return arrays["x"]
     return arrays
 
 
-def _wanted_arrays(path: Path, keys: Sequence[str], input_names: Sequence[str]) -> dict[str, str]:
-    """The key in the archive for each input."""
-    if all(name in keys for name in input_names):
-        return {name: name for name in input_names}
-    if len(input_names) == 1 and ("x" in keys or len(keys) == 1):
-        return {input_names[0]: "x" if "x" in keys else keys[0]}
-    raise CalibrationError(
-        f"{path} has arrays {', '.join(keys) or 'of no name'}; "
-        f"expected one for each model input: {', '.join(input_names)}."
-    )
+def check_folder(path: Path) -> None:
+    """Fail before the work starts if the folder of the output `path` is missing.
+
+    Raises:
+        FileNotFoundError: naming the folder.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(path.parent))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -94,7 +91,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        write(temporary)
+        with native_messages_held_back():  # saving loads TensorFlow, where it is installed
+            write(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

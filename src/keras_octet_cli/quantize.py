@@ -14,7 +14,12 @@ import keras_octet as ko
 from keras_octet.errors import RecipeError
 from keras_octet.recipe import OBSERVERS
 from keras_octet_cli.console import Console, byte_size, comparison
-from keras_octet_cli.files import load_calibration_data, load_float_model, write_atomically
+from keras_octet_cli.files import (
+    check_folder,
+    load_calibration_data,
+    load_float_model,
+    write_atomically,
+)
 
 
 def run(
@@ -35,6 +40,7 @@ def run(
         OSError: a file cannot be read or written.
         OctetError: a file's content, the recipe or the model cannot be used.
     """
+    check_folder(output_path)
     recipe = build_recipe(
         recipe_path,
         keep_float=keep_float,
@@ -43,7 +49,7 @@ def run(
         output_dtype=output_dtype,
     )
     model = load_float_model(model_path)
-    data = load_calibration_data(data_path, model.input_names)
+    data = load_calibration_data(data_path, [tensor.name for tensor in model.inputs or ()])
     started = time.perf_counter()
     quantized = ko.quantize(model, data, recipe=recipe, progress=console.library_progress)
     seconds = time.perf_counter() - started
@@ -114,6 +120,7 @@ def _show(console: Console, report: ko.QuantizationReport) -> None:
     console.table(
         ["layer", "type", "runs in", "why"],
         [(row.name, row.layer_type, row.status, row.reason) for row in report.layers],
+        styles={"int8": "green", "fused": "dim", "float": "yellow"},
     )
     counts = (report.count(status) for status in ("int8", "fused", "float"))
     console.line("{} layers in int8, {} fused into them, {} left in float.".format(*counts))
