@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,29 @@ class QuantizedModel(keras.Model):
                     qparams = layer.input_qparams[index] if layer.input_qparams else None
                     found[tensor.name] = qparams or layer.output_qparams
         return found
+
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.save`; a `.keras` file is compressed, and appears whole or not at all."""
+        path = Path(filepath)
+        if path.suffix != ".keras" or zipped is False or (path.exists() and not overwrite):
+            super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
+            plain, packed = Path(directory) / path.name, Path(directory) / "packed"
+            super().save(plain, zipped=True, **kwargs)
+            with (
+                zipfile.ZipFile(plain) as source,
+                zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+            ):
+                for item in source.infolist():
+                    target.writestr(item.filename, source.read(item))
+            packed.replace(path)
 
     def to_tflite(self) -> bytes:
         """The model as the bytes of a `.tflite` file that computes the same bits.

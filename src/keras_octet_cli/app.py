@@ -52,16 +52,22 @@ def main() -> None:
     app()
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("keras-octet"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     show_version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
     ] = False,
 ) -> None:
     """Quantize a trained Keras model to int8 and get a Keras model back."""
-    if show_version:
-        typer.echo(version("keras-octet"))
-        raise typer.Exit
 
 
 @app.command()
@@ -153,20 +159,26 @@ def _errors_as_one_line() -> Iterator[None]:
             "Install one, for example with: pip install 'keras-octet[jax]'"
         )
     try:
-        try:
-            with native_messages_held_back():
-                from keras_octet.errors import OctetError
-        except (ImportError, ValueError) as error:
-            _fail(f"Keras could not start: {error}. Check KERAS_BACKEND.")
+        with native_messages_held_back():
+            from keras_octet.errors import OctetError
+    except KeyboardInterrupt:
+        _interrupted()
+    except (ImportError, ValueError) as error:
+        _fail(f"Keras could not start: {error}. Check KERAS_BACKEND.")
+    try:
         yield
     except KeyboardInterrupt:
-        error_line("interrupted")
-        raise typer.Exit(130) from None
+        _interrupted()
     except OctetError as error:
         _fail(str(error))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         _fail(f"{error.filename}: {reason}" if error.filename else reason)
+
+
+def _interrupted() -> NoReturn:
+    error_line("interrupted")
+    raise typer.Exit(130)
 
 
 def _fail(message: str) -> NoReturn:

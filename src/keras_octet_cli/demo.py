@@ -23,6 +23,7 @@ from keras_octet_cli.files import write_atomically
 NUM_CALIBRATION_IMAGES = 128
 NUM_LATENCY_CALLS = 200
 BATCH_SIZE = 128
+MINIMUM_STEPS = 900
 FILES = ("float.keras", "int8.keras", "int8.tflite")
 
 
@@ -133,7 +134,7 @@ def train(images: Images, advance: Advance) -> keras.Model:
     """A trained CNN; `advance(step, num_steps)` is called as it goes."""
     keras.utils.set_random_seed(0)
     num_steps_an_epoch = -(-len(images.train_images) // BATCH_SIZE)
-    num_epochs = max(2, -(-900 // num_steps_an_epoch)) if num_steps_an_epoch < 400 else 2
+    num_epochs = max(2, -(-MINIMUM_STEPS // num_steps_an_epoch))
     num_steps = num_steps_an_epoch * num_epochs
     model = build_cnn(images.train_images.shape[1:], scale=1.0 / images.highest)
     model.compile(

@@ -14,6 +14,8 @@ def is_array(value: Any) -> bool:
     """Whether `value` is an array or tensor of some library, rather than a container of them."""
     if isinstance(value, (np.ndarray, np.generic)):
         return True
+    if isinstance(value, keras.KerasTensor):  # symbolic: no data
+        return False
     is_typed = hasattr(value, "dtype") or hasattr(value, "__array__")
     return is_typed and hasattr(value, "shape") and hasattr(value, "__getitem__")
 
@@ -22,12 +24,10 @@ def to_numpy(value: Any, where: str) -> np.ndarray:
     """A NumPy array of an array or tensor of any library, on any device.
 
     Raises:
-        CalibrationError: it is symbolic, sparse or ragged, or it does not convert.
+        CalibrationError: it is sparse or ragged, or it does not convert.
     """
     if isinstance(value, np.ndarray):
         return value
-    if isinstance(value, keras.KerasTensor):
-        raise CalibrationError(f"{where}: expected data. Received a symbolic tensor: {value}")
     if any(hasattr(value, name) for name in ("to_tensor", "nested_row_splits", "todense")):
         raise CalibrationError(
             f"{where}: expected a dense array. Received: {type(value).__name__}. "
@@ -121,6 +121,8 @@ def _cast(array: np.ndarray, dtype: str, where: str) -> np.ndarray:
                 f"{where}: expected whole numbers for the input's dtype {dtype}. "
                 f"Received {source} with fractions."
             )
-    elif target.kind == "f" and max(abs(float(low)), abs(float(high))) > np.finfo(target).max:
+    elif target.kind == "f" and max(abs(float(low)), abs(float(high))) > float(
+        np.finfo(target).max
+    ):
         raise CalibrationError(f"{where}: values from {low} to {high} overflow {dtype}.")
     return np.ascontiguousarray(array, target)

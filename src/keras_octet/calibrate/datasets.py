@@ -187,7 +187,7 @@ def _match_whole(dataset: Any, structure: _Structure) -> list[Any] | None:
 
 def _cut(leaves: list[Any], structure: _Structure, batch_size: int) -> Batches:
     """Batches of arrays that hold the whole dataset; only a batch at a time is converted."""
-    sizes = [len(leaf) if len(leaf.shape) else 0 for leaf in leaves]
+    sizes = [int(leaf.shape[0]) if len(leaf.shape) else 0 for leaf in leaves]
     _check_sizes(sizes, structure, "The representative dataset")
     if not sizes[0]:
         raise CalibrationError("The representative dataset is empty.")

@@ -53,6 +53,36 @@ def producer(tensor: keras.KerasTensor) -> Any:
     return history.operation._inbound_nodes[history.node_index]
 
 
+def nodes_between(inputs: list[keras.KerasTensor], outputs: list[keras.KerasTensor]) -> list[Any]:
+    """The nodes that lead from inputs to outputs, producers before consumers.
+
+    Raises:
+        CaptureError: an output depends on a symbolic tensor that is not among the inputs.
+    """
+    known = {id(tensor) for tensor in inputs}
+    ordered: list[Any] = []
+    seen: set[int] = set()
+    for output in outputs:
+        stack = [(output, False)]
+        while stack:
+            tensor, expanded = stack.pop()
+            if id(tensor) in known:
+                continue
+            history = getattr(tensor, "_keras_history", None)
+            node = None if history is None or history.operation is None else producer(tensor)
+            if node is None or node.is_input:
+                raise CaptureError("the result depends on a symbolic tensor made elsewhere")
+            if id(node) in seen:
+                continue
+            if expanded:
+                seen.add(id(node))
+                ordered.append(node)
+            else:
+                stack.append((tensor, True))
+                stack.extend((source, False) for source in reversed(node.input_tensors))
+    return ordered
+
+
 def tensor_name(tensor: keras.KerasTensor) -> str:
     """Name of a tensor of a flat model: the name of the operation that makes it.
 

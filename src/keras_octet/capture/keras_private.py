@@ -6,14 +6,15 @@ context. When a Keras release moves one of them, this is the file to change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras.src import backend, tree
 from keras.src.activations import activations as activation_operations
-from keras.src.backend.common import global_state
+from keras.src.backend.common import KerasVariable, global_state
 from keras.src.layers.layer import CallContext
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
@@ -23,6 +24,8 @@ from keras.src.ops import numpy as numpy_operations
 
 __all__ = [
     "Functional",
+    "functional_model",
+    "variables_defer_to_symbolic",
     "activation_operations",
     "core_operations",
     "get_mask",
@@ -35,6 +38,13 @@ __all__ = [
     "set_mask",
     "tree",
 ]
+
+
+def functional_model(inputs: Any, outputs: Any, name: str) -> keras.Model:
+    """A functional model; keys of a dict of inputs may differ from the names of the inputs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
+        return Functional(inputs, outputs, name=name)
 
 
 def get_mask(tensor: Any) -> Any:
@@ -72,3 +82,32 @@ def inference_call_context() -> Iterator[None]:
         yield
     finally:
         global_state.set_global_attribute(name, previous)
+
+
+_OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "pow")
+
+
+@contextmanager
+def variables_defer_to_symbolic() -> Iterator[None]:
+    """Inside, `variable * symbolic_tensor` is recorded like `symbolic_tensor * variable`.
+
+    Keras defines operators of variables on values only. What they do with values is not changed.
+    """
+    names = [f"__{prefix}{name}__" for name in _OPERATORS for prefix in ("", "r")]
+    originals = {name: getattr(KerasVariable, name) for name in names}
+
+    def deferring(original: Callable[..., Any]) -> Callable[..., Any]:
+        def operator(self: Any, other: Any) -> Any:
+            if isinstance(other, keras.KerasTensor):
+                return NotImplemented
+            return original(self, other)
+
+        return operator
+
+    for name, original in originals.items():
+        setattr(KerasVariable, name, deferring(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(KerasVariable, name, original)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_octet.capture import keras_private
 from keras_octet.capture.graph import functional_of, iter_nodes
@@ -48,7 +49,9 @@ def capture(model: keras.Model, *, inputs: Any = None) -> keras.Model:
         )
     else:
         flat = _lower_subclassed(model, inputs)
-    return rewrite(flat)
+    flat = rewrite(flat)
+    _check_image_data_format(flat)
+    return flat
 
 
 def _lower_subclassed(model: keras.Model, inputs: Any) -> keras.Model:
@@ -66,3 +69,19 @@ def _lower_subclassed(model: keras.Model, inputs: Any) -> keras.Model:
         ) from error
     tensors = keras_private.tree.pack_sequence_as(structure, traced.inputs)
     return lower_model(model, tensors, traced.outputs, traced.nodes)
+
+
+def _check_image_data_format(flat: keras.Model) -> None:
+    if keras.config.image_data_format() != "channels_first":
+        return
+    for node in iter_nodes(flat):
+        layer = node.operation
+        if type(layer) is keras.layers.Rescaling and (
+            np.ndim(layer.scale) or np.ndim(layer.offset)
+        ):
+            raise CaptureError(
+                f"keras.layers.Rescaling with a scale per channel ({layer.name!r}) means another "
+                "axis while keras.config.image_data_format() is 'channels_first', and flat models "
+                "are channels_last. Call keras.config.set_image_data_format('channels_last') "
+                "after building the model, before quantizing it."
+            )

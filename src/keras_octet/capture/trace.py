@@ -1,4 +1,4 @@
-"""Tracing the `call` of a caller's layer on symbolic tensors, leaving the caller's objects as found.
+"""Tracing the `call` of a caller's layer on symbolic tensors; the layer is left as found.
 
 Calling a layer on KerasTensors records a node on it and on the layers before it. The nodes are what
 we want; the traces on the caller's layers are not, so they are removed again, also on failure.
@@ -14,7 +14,9 @@ from typing import Any
 import keras
 
 from keras_octet.capture import keras_private
+from keras_octet.capture.graph import nodes_between
 from keras_octet.capture.keras_private import tree
+from keras_octet.errors import CaptureError
 
 _STATE = ("built", "_called", "_path", "_parent_path", "_build_shapes_dict")
 
@@ -60,7 +62,13 @@ def trace(
         return tensor
 
     args, kwargs = tree.map_structure(placeholder, (args, kwargs))
-    with _as_found(layers), keras.StatelessScope(), keras_private.inference_call_context():
+    layers = list(layers)
+    with (
+        _as_found(layers),
+        keras.StatelessScope() as scope,
+        keras_private.inference_call_context(),
+        keras_private.variables_defer_to_symbolic(),
+    ):
         try:
             outputs = function(*args, **kwargs)
         except Exception as error:
@@ -71,42 +79,19 @@ def trace(
                 "the result must be made of tensors that depend on the inputs. "
                 f"Received: {[type(leaf).__name__ for leaf in leaves]}"
             )
-        nodes = _nodes_between(inputs, leaves)
+        for layer in layers:
+            for generator in layer._seed_generators:
+                if scope.get_current_value(generator.state) is not None:
+                    raise TraceError(f"layer {layer.name!r} draws random numbers")
+        try:
+            nodes = nodes_between(inputs, leaves)
+        except CaptureError as error:
+            raise TraceError(str(error)) from error
         known = {id(layer) for layer in layers}
         for node in nodes:  # Layers that Keras does not track as sub-layers.
             if id(node.operation) not in known and node in node.operation._inbound_nodes:
                 node.operation._inbound_nodes.remove(node)
     return Trace(inputs=inputs, outputs=outputs, nodes=nodes)
-
-
-def _nodes_between(
-    inputs: list[keras.KerasTensor], outputs: list[keras.KerasTensor]
-) -> list[Any]:
-    """Nodes from inputs to outputs, producers first."""
-    known = {id(tensor) for tensor in inputs}
-    ordered: list[Any] = []
-    seen: set[int] = set()
-    for output in outputs:
-        stack = [(output, False)]
-        while stack:
-            tensor, expanded = stack.pop()
-            if id(tensor) in known:
-                continue
-            history = getattr(tensor, "_keras_history", None)
-            if history is None or history.operation is None:
-                raise TraceError("the result depends on a symbolic tensor made elsewhere")
-            node = history.operation._inbound_nodes[history.node_index]
-            if id(node) in seen:
-                continue
-            if expanded:
-                seen.add(id(node))
-                ordered.append(node)
-                continue
-            if node.is_input:
-                raise TraceError("the result depends on a symbolic tensor made elsewhere")
-            stack.append((tensor, True))
-            stack.extend((source, False) for source in reversed(node.input_tensors))
-    return ordered
 
 
 @contextmanager

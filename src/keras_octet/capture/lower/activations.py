@@ -93,7 +93,7 @@ def _silu(call: Call, x: Any) -> Any:
 
 
 def _hard_sigmoid(call: Call, x: Any) -> Any:
-    """relu6(x + 3) / 6"""
+    """The function relu6(x + 3) / 6."""
     x = call.emit(keras.layers.Rescaling, x, suffix="_shift", scale=1.0, offset=3.0)
     x = call.emit(keras.layers.ReLU, x, suffix="_relu6", max_value=6.0)
     return call.emit(keras.layers.Rescaling, x, scale=1.0 / 6.0, offset=0.0)

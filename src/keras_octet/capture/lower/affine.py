@@ -18,8 +18,8 @@ from keras_octet.capture.lower.registry import Call, lowers
 def as_setting(value: np.ndarray) -> float | np.ndarray:
     """A constructor argument of Rescaling: a float, or a float32 vector over the last axis."""
     value = np.asarray(value, np.float64).reshape(-1)
-    if value.size == 0 or np.all(value == value[0]):
-        return float(value[0]) if value.size else 1.0
+    if np.all(value == value[0]):
+        return float(value[0])
     return value.astype(np.float32)
 
 
@@ -40,7 +40,7 @@ def emit_affine(call: Call, x: Any, scale: Any, offset: Any) -> Any:
     size = max(shape[axis] for shape in shapes)
     if size not in (1, x.shape[axis]):
         return None
-    settings = {
+    settings: dict[str, Any] = {
         "scale": as_setting(np.broadcast_to(scale.reshape(-1), (size,))),
         "offset": as_setting(np.broadcast_to(offset.reshape(-1), (size,))),
     }

@@ -36,9 +36,7 @@ def _up_sampling(call: Call) -> Any:
     if layer.interpolation not in _INTERPOLATIONS:
         return None
     x = to_channels_last(call, call.x) if channels_first(call) else call.x
-    x = call.emit(
-        keras.layers.UpSampling2D, x, size=layer.size, interpolation=layer.interpolation
-    )
+    x = call.emit(keras.layers.UpSampling2D, x, size=layer.size, interpolation=layer.interpolation)
     return to_channels_first(call, x) if channels_first(call) else x
 
 

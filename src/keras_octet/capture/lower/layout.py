@@ -46,9 +46,7 @@ def insert_height(call: Call, x: Any) -> Any:
     """(batch, length, channels) -> (batch, 1, length, channels)."""
     _, length, channels = x.shape
     length = -1 if length is None else length
-    return call.emit(
-        keras.layers.Reshape, x, suffix="_to_2d", target_shape=(1, length, channels)
-    )
+    return call.emit(keras.layers.Reshape, x, suffix="_to_2d", target_shape=(1, length, channels))
 
 
 def remove_height(call: Call, x: Any) -> Any:

@@ -22,7 +22,9 @@ def _aligned(call: Call, tensors: list[Any]) -> list[Any] | None:
             target = (1,) * missing + tuple(sizes)
             if target.count(-1) > 1:
                 return None
-            tensor = call.emit(keras.layers.Reshape, tensor, suffix=f"_rank_{i}", target_shape=target)
+            tensor = call.emit(
+                keras.layers.Reshape, tensor, suffix=f"_rank_{i}", target_shape=target
+            )
         aligned.append(tensor)
     return aligned
 

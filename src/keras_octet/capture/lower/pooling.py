@@ -96,7 +96,11 @@ def _reduction(pooling: type) -> Callable[[Call], Any]:
     def lower(call: Call) -> Any:
         x, rank = call.x, len(call.x.shape)
         axis = call.operation.axis
-        if axis is None or not call.is_float or getattr(call.operation, "initial", None) is not None:
+        if (
+            axis is None
+            or not call.is_float
+            or getattr(call.operation, "initial", None) is not None
+        ):
             return None
         axes = sorted(a % rank for a in ((axis,) if isinstance(axis, int) else axis))
         keepdims = call.operation.keepdims
@@ -125,7 +129,5 @@ def _sum(call: Call) -> Any:
     sizes = [call.x.shape[a] for a in axes]
     if rank != 4 or axes != [1, 2] or None in sizes or not call.is_float:
         return None
-    y = call.emit(
-        _GLOBAL_AVERAGE, call.x, suffix="_mean", keepdims=bool(call.operation.keepdims)
-    )
+    y = call.emit(_GLOBAL_AVERAGE, call.x, suffix="_mean", keepdims=bool(call.operation.keepdims))
     return call.emit(keras.layers.Rescaling, y, scale=float(math.prod(sizes)), offset=0.0)

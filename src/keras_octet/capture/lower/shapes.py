@@ -31,9 +31,12 @@ def _keeps_batch(call: Call) -> bool:
         return False
     if None in before[1:] or None in after[1:]:
         # Sizes cancel only if the operation says so: unknown axes are the same ones.
-        return before[0] == after[0] and [s for s in before if s is None] == [
-            s for s in after if s is None
-        ] and _static(before) == _static(after) and before[1:].count(None) <= 1
+        return (
+            before[0] == after[0]
+            and [s for s in before if s is None] == [s for s in after if s is None]
+            and _static(before) == _static(after)
+            and before[1:].count(None) <= 1
+        )
     return math.prod(before[1:]) == math.prod(after[1:])
 
 
@@ -195,8 +198,6 @@ def _split(call: Call) -> Any:
     for i, output in enumerate(call.outputs):
         stop = start + output.shape[axis]
         key = tuple(slice(start, stop) if a == axis else slice(None) for a in range(axis + 1))
-        results.append(
-            call.emit_operation(numpy_operations.GetItem, call.x, key, suffix=f"_{i}")
-        )
+        results.append(call.emit_operation(numpy_operations.GetItem, call.x, key, suffix=f"_{i}"))
         start = stop
     return results

@@ -183,14 +183,11 @@ def trace_call(layer: keras.layers.Layer, call: Call, kwargs: dict[str, Any]) ->
 def is_expandable(layer: keras.layers.Layer) -> bool:
     """Whether a layer may be replaced by what its `call` does.
 
-    Layers that are part of Keras have a meaning as a whole; layers that draw random numbers
-    would have them frozen.
+    Layers that are part of Keras have a meaning as a whole.
     """
     if isinstance(layer, (keras.layers.Lambda, keras.layers.Pipeline)):
         return True
-    if is_plain_keras(layer) or layer._seed_generators:
-        return False
-    return True
+    return not is_plain_keras(layer)
 
 
 def is_plain_keras(layer: keras.layers.Layer) -> bool:
@@ -214,9 +211,7 @@ def _flat_inputs(functional: Any, value: Any) -> list[Any]:
     return tree.flatten(value)
 
 
-def lower_model(
-    model: keras.Model, inputs: Any, outputs: Any, nodes: Iterable[Any]
-) -> keras.Model:
+def lower_model(model: keras.Model, inputs: Any, outputs: Any, nodes: Iterable[Any]) -> keras.Model:
     """The caller's graph as a flat model that has not been rewritten yet.
 
     Args:
@@ -238,4 +233,4 @@ def lower_model(
     new_inputs = tree.map_structure(make_input, inputs)
     lowering.inline(nodes, tensors, ())
     new_outputs = tree.map_structure(lambda tensor: tensors[id(tensor)], outputs)
-    return keras_private.Functional(new_inputs, new_outputs, name=model.name)
+    return keras_private.functional_model(new_inputs, new_outputs, model.name)

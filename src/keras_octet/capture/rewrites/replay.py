@@ -14,8 +14,8 @@ from typing import Any
 import keras
 
 from keras_octet.capture.alias import alias
-from keras_octet.capture.graph import count_consumers, iter_nodes, producer
-from keras_octet.capture.keras_private import Functional, tree
+from keras_octet.capture.graph import count_consumers, iter_nodes, nodes_between, producer
+from keras_octet.capture.keras_private import functional_model, tree
 
 # (replay, operation, its first argument) -> result or None.
 Rule = Callable[["Replay", Any, Any], Any]
@@ -50,7 +50,8 @@ class Replay:
         outputs = tree.map_structure(
             lambda tensor: self._tensors[id(tensor)], self._model._outputs_struct
         )
-        return Functional(inputs, outputs, name=self._model.name)
+        _rename_duplicates(tree.flatten(inputs), tree.flatten(outputs))
+        return functional_model(inputs, outputs, self._model.name)
 
     def visit(self, node: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Rebuild one call of the old model on new arguments."""
@@ -84,10 +85,15 @@ class Replay:
 
     def is_needed(self, tensor: keras.KerasTensor) -> bool:
         """Whether something else than the call under way reads the tensor."""
-        if self._pending[id(tensor)] > 0:
-            return True
-        readers = self._readers[id(tensor)]
-        return any(self.is_needed(output) for node in readers for output in node.outputs)
+        stack, seen = [tensor], set()
+        while stack:
+            tensor = stack.pop()
+            if self._pending[id(tensor)] > 0:
+                return True
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                stack.extend(o for node in self._readers[id(tensor)] for o in node.outputs)
+        return False
 
     def sole_producer(self, tensor: Any, *classes: type) -> Any:
         """The node that makes `tensor`, if of one of the classes and nothing else reads it."""
@@ -105,3 +111,19 @@ class Replay:
         )
         self._tensors[id(tensor)] = new
         return new
+
+
+def _rename_duplicates(inputs: list[keras.KerasTensor], outputs: list[keras.KerasTensor]) -> None:
+    """Number the operations whose name is taken: a rule may have copied one to several places."""
+    nodes = nodes_between(inputs, outputs)
+    names = {tensor._keras_history.operation.name for tensor in inputs}
+    taken = names | {node.operation.name for node in nodes}
+    for node in nodes:
+        name, number = node.operation.name, 0
+        while name in names:
+            number += 1
+            candidate = f"{node.operation.name}_{number}"
+            name = candidate if candidate not in taken else name
+        if number:
+            node.operation.__dict__["name"] = name
+        names.add(name)
