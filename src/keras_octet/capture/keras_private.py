@@ -24,10 +24,9 @@ from keras.src.ops import numpy as numpy_operations
 
 __all__ = [
     "Functional",
-    "functional_model",
-    "variables_defer_to_symbolic",
     "activation_operations",
     "core_operations",
+    "functional_model",
     "get_mask",
     "image_operations",
     "inference_call_context",
@@ -37,6 +36,7 @@ __all__ = [
     "numpy_operations",
     "set_mask",
     "tree",
+    "variables_defer_to_symbolic",
 ]
 
 
