@@ -121,8 +121,7 @@ def _cast(array: np.ndarray, dtype: str, where: str) -> np.ndarray:
                 f"{where}: expected whole numbers for the input's dtype {dtype}. "
                 f"Received {source} with fractions."
             )
-    elif target.kind == "f" and max(abs(float(low)), abs(float(high))) > float(
-        np.finfo(target).max
-    ):
+    # Compared as Python floats: NumPy would first round the value to float32, and overflow.
+    elif target.kind == "f" and max(-float(low), float(high)) > float(np.finfo(target).max):
         raise CalibrationError(f"{where}: values from {low} to {high} overflow {dtype}.")
     return np.ascontiguousarray(array, target)
