@@ -1,0 +1,1 @@
+"""Whole models on real data; run with `pytest integration -m slow`."""

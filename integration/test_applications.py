@@ -73,7 +73,9 @@ def test_application(name, tmp_path):
 
     data = q.to_tflite()
     received = q.predict(images, batch_size=20, verbose=0)
-    expected = np.concatenate([model.predict_on_batch(images[i : i + 20]) for i in range(0, 100, 20)])
+    expected = np.concatenate(
+        [model.predict_on_batch(images[i : i + 20]) for i in range(0, 100, 20)]
+    )
     # Classes of random weights are nearly equal: what is left is the spread of the logits.
     noise = np.square(expected - received).sum()
     assert noise < 0.2 * np.square(expected).sum()

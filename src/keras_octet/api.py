@@ -8,7 +8,7 @@ import keras
 
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.calibrate.run import calibrate as run_calibration
-from keras_octet.capture.pipeline import capture
+from keras_octet.capture import capture
 from keras_octet.choose import Plan, choose
 from keras_octet.errors import CalibrationError
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
@@ -46,8 +46,8 @@ def calibrate(
 def _calibrate(
     flat_model: keras.Model, dataset: Any, recipe: Recipe | None, progress: bool | None
 ) -> Calibration:
-    options = {} if progress is None else {"progress": progress}
-    return run_calibration(flat_model, dataset, recipe=recipe or recipes.w8a8(), **options)
+    shown = True if progress is None else progress
+    return run_calibration(flat_model, dataset, recipe=recipe or recipes.w8a8(), progress=shown)
 
 
 def quantize(
@@ -103,7 +103,8 @@ def _report(plan: Plan) -> QuantizationReport:
             name=decision.name,
             layer_type=decision.layer_type,
             status=decision.status,
-            reason=decision.reason or (f"into {decision.fused_into}" if decision.fused_into else ""),
+            reason=decision.reason
+            or (f"into {decision.fused_into}" if decision.fused_into else ""),
         )
         for decision in plan.decisions.values()
     )

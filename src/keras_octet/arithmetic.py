@@ -9,6 +9,7 @@ Sources: the int8 quantization specification of LiteRT; XNNPACK's reference micr
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -86,7 +87,7 @@ def addition_constants(
 def mean_constants(
     num_elements: int, input_qparams: QParams, output_qparams: QParams
 ) -> tuple[np.float32, np.float32]:
-    """`(multiplier, offset)` of `rne(float32(sum) * multiplier + offset)`; not a fused multiply-add."""
+    """`(multiplier, offset)` of `rne(float32(sum) * multiplier + offset)`, unfused."""
     multiplier = F32(
         F32(F32(input_qparams.scale) / F32(output_qparams.scale)) * F32(F32(1) / F32(num_elements))
     )
@@ -138,11 +139,16 @@ def prelu_table(source: QParams, alpha: QParams, target: QParams) -> np.ndarray:
 
 
 def function_table(
-    function: Callable[[np.ndarray], np.ndarray], source: QParams, target: QParams, *, delegated: bool
+    function: Callable[[np.ndarray], np.ndarray],
+    source: QParams,
+    target: QParams,
+    *,
+    delegated: bool,
 ) -> np.ndarray:
     """int8 table of a real function, with the rounding of the kernel that LiteRT runs.
 
-    Delegated (XNNPACK): `clip(rne(f(x) / so + zo))`; builtin: `clip(round_half_away(f(x) / so) + zo)`.
+    Delegated (XNNPACK): `clip(rne(f(x) / so + zo))`.
+    Builtin: `clip(round_half_away(f(x) / so) + zo)`.
     `function` gets float64 and its result is rounded to float32.
     """
     real = ((ALL_INT8 - source.zero_point).astype(F32) * F32(source.scale)).astype(np.float64)
@@ -155,7 +161,7 @@ def function_table(
 
 
 def hard_swish_table(source: QParams, target: QParams) -> np.ndarray:
-    """int8 table of `x * relu6(x + 3) / 6` in LiteRT's 16-bit fixed point; needs `si / so <= 128`."""
+    """int8 table of `x * relu6(x + 3) / 6` in 16-bit fixed point; needs `si / so < 128`."""
 
     def reduced(multiplier: int) -> int:
         return min((multiplier + 2**15) >> 16, 32767)
@@ -198,8 +204,10 @@ def softmax_table(input_scale: float, beta: float = 1.0) -> np.ndarray:
     return np.exp(distance).astype(F32)
 
 
-def resize_coordinates(input_size: int, output_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half-pixel bilinear source rows of XNNPACK: `(first, second, weight)` with an 11-bit weight."""
+def resize_coordinates(
+    input_size: int, output_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Half-pixel bilinear source rows of XNNPACK: `(first, second, 11-bit weight)`."""
     scale = F32(F32(input_size) / F32(output_size))
     offset = F32(F32(0.5) * scale - F32(0.5))
     positions = np.arange(output_size, dtype=F32) * scale + offset
@@ -242,4 +250,4 @@ def exact_chunks(kernel: np.ndarray, largest_input: int, axis: int) -> int:
 def chunk_bounds(size: int, chunks: int) -> list[tuple[int, int]]:
     """`chunks` nearly equal half-open intervals that cover `range(size)`."""
     edges = [size * i // chunks for i in range(chunks + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

@@ -259,7 +259,9 @@ class QuantizedModel(keras.Model):
 
         return to_tflite(self, EMITTERS)
 
-    def export(self, filepath: str | os.PathLike[str], format: str = "tflite", **kwargs: Any) -> None:
+    def export(
+        self, filepath: str | os.PathLike[str], format: str = "tflite", **kwargs: Any
+    ) -> None:
         """Write a `.tflite` file, or with another `format` what `keras.Model.export` writes.
 
         The file appears whole or not at all.

@@ -76,6 +76,11 @@ def find_operation(layer: Any) -> Operation | None:
     return OPERATIONS.get(type(layer))
 
 
+def operation_of(layer: Any) -> Operation:
+    """The row of a layer that is known to have one."""
+    return OPERATIONS[type(layer)]
+
+
 def activation_name(layer: keras.layers.Activation) -> str:
     """Name of the function of an `Activation` layer, `""` if it has none."""
     return str(getattr(layer.activation, "__name__", ""))
@@ -151,7 +156,7 @@ def fixed_output(layer: Any) -> QParams | None:
 
 def _rows() -> list[Operation]:
     K, Q = keras.layers, layers
-    shared = {"output": Output.SHARED}
+    SHARED = Output.SHARED
     return [
         Operation(float_layer=K.Dense, quantized_layer=Q.QuantizedDense, fuses_relu=True,
                   refusal=_refuse_channels),
@@ -166,28 +171,32 @@ def _rows() -> list[Operation]:
         Operation(float_layer=K.Add, quantized_layer=Q.QuantizedAdd, fuses_relu=True),
         Operation(float_layer=K.Subtract, quantized_layer=Q.QuantizedSubtract, fuses_relu=True),
         Operation(float_layer=K.Multiply, quantized_layer=Q.QuantizedMultiply, fuses_relu=True),
-        Operation(float_layer=K.Maximum, quantized_layer=Q.QuantizedMaximum, **shared),
-        Operation(float_layer=K.Minimum, quantized_layer=Q.QuantizedMinimum, **shared),
+        Operation(float_layer=K.Maximum, quantized_layer=Q.QuantizedMaximum, output=SHARED),
+        Operation(float_layer=K.Minimum, quantized_layer=Q.QuantizedMinimum, output=SHARED),
         Operation(float_layer=K.Concatenate, quantized_layer=Q.QuantizedConcatenate,
-                  refusal=_refuse_concatenate, **shared),
+                  refusal=_refuse_concatenate, output=SHARED),
         Operation(float_layer=K.AveragePooling2D, quantized_layer=Q.QuantizedAveragePooling2D,
-                  refusal=_refuse_unknown_size, **shared),
-        Operation(float_layer=K.MaxPooling2D, quantized_layer=Q.QuantizedMaxPooling2D, **shared),
+                  refusal=_refuse_unknown_size, output=SHARED),
+        Operation(float_layer=K.MaxPooling2D, quantized_layer=Q.QuantizedMaxPooling2D,
+                  output=SHARED),
         Operation(float_layer=K.GlobalAveragePooling2D, quantized_layer=Q.QuantizedMean,
                   arguments=lambda layer: {"axis": (1, 2), "keepdims": layer.keepdims},
                   refusal=_refuse_unknown_size),
         Operation(float_layer=K.GlobalMaxPooling2D, quantized_layer=Q.QuantizedGlobalMaxPooling2D,
-                  refusal=_refuse_unknown_size, **shared),
-        Operation(float_layer=K.Reshape, quantized_layer=Q.QuantizedReshape, **shared),
-        Operation(float_layer=K.Flatten, quantized_layer=Q.QuantizedFlatten, **shared),
-        Operation(float_layer=K.Permute, quantized_layer=Q.QuantizedPermute, **shared),
-        Operation(float_layer=K.Cropping2D, quantized_layer=Q.QuantizedCropping2D, **shared),
-        Operation(float_layer=K.ZeroPadding2D, quantized_layer=Q.QuantizedZeroPadding2D, **shared),
+                  refusal=_refuse_unknown_size, output=SHARED),
+        Operation(float_layer=K.Reshape, quantized_layer=Q.QuantizedReshape, output=SHARED),
+        Operation(float_layer=K.Flatten, quantized_layer=Q.QuantizedFlatten, output=SHARED),
+        Operation(float_layer=K.Permute, quantized_layer=Q.QuantizedPermute, output=SHARED),
+        Operation(float_layer=K.Cropping2D, quantized_layer=Q.QuantizedCropping2D, output=SHARED),
+        Operation(float_layer=K.ZeroPadding2D, quantized_layer=Q.QuantizedZeroPadding2D,
+                  output=SHARED),
         Operation(float_layer=K.UpSampling2D, quantized_layer=Q.QuantizedUpSampling2D,
-                  refusal=_refuse_resizing, **shared),
+                  refusal=_refuse_resizing, output=SHARED),
         Operation(float_layer=K.Resizing, quantized_layer=Q.QuantizedResizing,
-                  refusal=_refuse_resizing, **shared),
-        Operation(float_layer=K.ReLU, quantized_layer=Q.QuantizedReLU),
+                  refusal=_refuse_resizing, output=SHARED),
+        # Another bound than 6 is kept by the range of the output.
+        Operation(float_layer=K.ReLU, quantized_layer=Q.QuantizedReLU,
+                  arguments=lambda layer: {"max_value": 6.0 if layer.max_value == 6.0 else None}),
         Operation(float_layer=K.LeakyReLU, quantized_layer=Q.QuantizedLeakyReLU),
         Operation(float_layer=K.PReLU, quantized_layer=Q.QuantizedPReLU, refusal=_refuse_prelu),
         Operation(float_layer=K.ELU, quantized_layer=Q.QuantizedELU, arguments=_no_arguments,

@@ -38,8 +38,7 @@ class QParams:
         scale = float(np.float32(self.scale))
         if not (np.isfinite(scale) and scale > 0.0):
             raise RecipeError(
-                "QParams.scale must be positive and finite in float32. "
-                f"Received: {self.scale!r}"
+                f"QParams.scale must be positive and finite in float32. Received: {self.scale!r}"
             )
         low, high = INTEGER_RANGES[self.dtype]
         if int(self.zero_point) != self.zero_point or not low <= self.zero_point <= high:
@@ -51,9 +50,7 @@ class QParams:
         object.__setattr__(self, "zero_point", int(self.zero_point))
 
     @classmethod
-    def from_range(
-        cls, minimum: float, maximum: float, *, symmetric: bool = False
-    ) -> QParams:
+    def from_range(cls, minimum: float, maximum: float, *, symmetric: bool = False) -> QParams:
         """int8 parameters covering `[minimum, maximum]`, widened to contain 0.
 
         Affine: `scale = (max - min) / 255`, `zero_point = round_half_away(-128 - min / scale)`.
@@ -128,7 +125,9 @@ def quantize_weights(
     """
     highest = 2 ** (num_bits - 1) - 1
     weights = np.asarray(weights, np.float32)
-    reduced = None if axis is None else tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
+    reduced = (
+        None if axis is None else tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
+    )
     largest = np.abs(weights).max(axis=reduced, keepdims=True, initial=0.0)
     scale = (largest / np.float32(highest)).astype(np.float32)
     scale[scale < np.finfo(np.float32).tiny] = 1.0
@@ -136,6 +135,6 @@ def quantize_weights(
     return quantized, scale.reshape(-1)
 
 
-def as_qparams(value: QParams | dict[str, Any] | None) -> QParams | None:
-    """A `QParams`, from itself or from its configuration."""
+def as_qparams(value: Any) -> Any:
+    """A `QParams`, from itself or from its configuration; None stays None."""
     return QParams.from_config(value) if isinstance(value, dict) else value

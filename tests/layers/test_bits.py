@@ -16,7 +16,9 @@ from tests.strategies import integers, qparams, related_qparams, seeds
 SOFTMAX = QParams(scale=1 / 256, zero_point=-128)
 TANH = QParams(scale=1 / 128, zero_point=0)
 EVERY_INT8 = np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16, 1)
-EVERY_PAIR = [grid.astype(np.int8) for grid in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))]
+EVERY_PAIR = [
+    grid.astype(np.int8) for grid in np.meshgrid(np.arange(-128, 128), np.arange(-128, 128))
+]
 bits = settings(max_examples=12, deadline=None)
 activations = st.sampled_from([None, "relu", "relu6"])
 paddings = st.sampled_from(["same", "valid"])

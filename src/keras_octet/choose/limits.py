@@ -15,7 +15,7 @@ from keras_octet.arithmetic import (
     REQUANTIZE_RATIO_RANGE,
     requantize_multiplier,
 )
-from keras_octet.ops import find_operation
+from keras_octet.ops import operation_of
 from keras_octet.qparams import QParams
 
 
@@ -28,7 +28,7 @@ def find_violation(node: Any, inputs: tuple[QParams, ...], output: QParams) -> s
         output: parameters of the output.
     """
     layer = node.operation
-    quantized = find_operation(layer).quantized_layer
+    quantized = operation_of(layer).quantized_layer
     ratios = [float(requantize_multiplier(source.scale, 1.0, output.scale)) for source in inputs]
     if issubclass(quantized, layers.QuantizedAdd):
         return _outside("input scale / output scale", ratios, ADD_RATIO_RANGE)

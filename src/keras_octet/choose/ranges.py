@@ -9,7 +9,7 @@ import keras
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.capture.graph import tensor_name
 from keras_octet.choose.fusion import FusedReLUs
-from keras_octet.ops import Output, find_operation, fixed_output
+from keras_octet.ops import Output, fixed_output, operation_of
 from keras_octet.qparams import QParams
 from keras_octet.recipe import Recipe
 
@@ -61,7 +61,7 @@ def assign_qparams(
     names_of: dict[str, list[str]] = {}
     for node in integer_nodes:
         layer = node.operation
-        operation = find_operation(layer)
+        operation = operation_of(layer)
         output = fused.output_of(layer.name)
         names = names_of[layer.name] = [*map(tensor_name, node.input_tensors), output]
         for name in names:
@@ -84,7 +84,7 @@ def assign_qparams(
     required = {}
     for node in integer_nodes:
         layer = node.operation
-        operation = find_operation(layer)
+        operation = operation_of(layer)
         *inputs, output = names_of[layer.name]
         if operation.output is Output.SHARED:
             required[layer.name] = (tensors[output],) * len(inputs)
@@ -118,7 +118,7 @@ def _group(
         if prescribed is not None:
             fixed[groups.find(output)] = prescribed
             pinned.add(groups.find(output))
-        if find_operation(layer).output is not Output.SHARED:
+        if operation_of(layer).output is not Output.SHARED:
             continue
         inputs = [groups.find(tensor_name(tensor)) for tensor in node.input_tensors]
         if len(set(inputs)) == 1:

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet import arithmetic
-from keras_octet.layers.base import QuantizedLayer, apply_table, register, saturate
+from keras_octet.layers.base import QuantizedLayer, Shape, apply_table, register, saturate
 from keras_octet.qparams import QParams, as_qparams
 
 
@@ -125,7 +125,7 @@ class QuantizedPReLU(QuantizedLayer):
         self.alpha_qparams = as_qparams(alpha_qparams)
         self.shared_axes = None if shared_axes is None else tuple(shared_axes)
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         shape = list(input_shape[1:])
         for axis in self.shared_axes or ():
             shape[axis - 1] = 1
@@ -159,7 +159,7 @@ class QuantizedSoftmax(QuantizedLayer):
         table = arithmetic.softmax_table(self.input_qparams[0].scale)
         values = ops.cast(inputs, "int32")
         exponentials = ops.take(table, ops.max(values, axis=-1, keepdims=True) - values, axis=0)
-        step = np.float32(self.output_qparams.scale)
+        step = self.output_qparams.scale
         factor = 1.0 / (self._sequential_sum(exponentials) * step)
         # The maximum keeps compilers from contracting the product into the subtraction below.
         scaled = ops.maximum(exponentials * factor, 0.0)

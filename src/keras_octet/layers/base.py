@@ -11,6 +11,8 @@ from keras import ops
 
 from keras_octet.qparams import QParams, as_qparams
 
+# Sizes are ints, or None where unknown.
+Shape = Sequence[Any]
 LayerType = TypeVar("LayerType", bound=type)
 
 
@@ -96,7 +98,8 @@ def requantize(
     `multiplier` is float32 and broadcasts over the last axis. Clips before adding the zero point,
     in float, so that no conversion overflows.
     """
-    rounded = ops.round(ops.cast(accumulator, "float32") * multiplier)
+    factor = ops.convert_to_tensor(multiplier, "float32")
+    rounded = ops.round(ops.cast(accumulator, "float32") * factor)
     low, high = bounds
     clipped = ops.clip(rounded, low - output.zero_point, high - output.zero_point)
     return ops.cast(ops.cast(clipped, "int32") + output.zero_point, "int8")

@@ -16,7 +16,7 @@ class Quantize(QuantizedLayer):
 
     def call(self, inputs: Any) -> Any:
         target = self.output_qparams
-        inverse = np.float32(1) / np.float32(target.scale)
+        inverse = float(np.float32(1) / np.float32(target.scale))
         rounded = ops.round(ops.cast(inputs, "float32") * inverse)
         clipped = ops.clip(rounded, -128 - target.zero_point, 127 - target.zero_point)
         return ops.cast(ops.cast(clipped, "int32") + target.zero_point, "int8")
@@ -30,6 +30,4 @@ class Dequantize(QuantizedLayer):
 
     def call(self, inputs: Any) -> Any:
         source = self.input_qparams[0]
-        return ops.cast(ops.cast(inputs, "int32") - source.zero_point, "float32") * np.float32(
-            source.scale
-        )
+        return ops.cast(ops.cast(inputs, "int32") - source.zero_point, "float32") * source.scale

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.arithmetic import chunk_bounds, exact_chunks
-from keras_octet.layers.base import register, shifted
+from keras_octet.layers.base import Shape, register, shifted
 from keras_octet.layers.linear import QuantizedLinear
 
 Size = Sequence[int]
@@ -50,7 +50,7 @@ class QuantizedConvolution(QuantizedLinear):
         self.padding = padding
         self.dilation_rate = tuple(dilation_rate)
 
-    def _output_size(self, input_shape: Sequence[int | None]) -> list[int | None]:
+    def _output_size(self, input_shape: Shape) -> list[int | None]:
         return [
             output_length(
                 input_shape[1 + i],
@@ -83,7 +83,7 @@ class QuantizedConv2D(QuantizedConvolution):
         self.filters = filters
         self.groups = groups
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
         self._build_weights(shape, self.filters)
 
@@ -105,18 +105,16 @@ class QuantizedConv2D(QuantizedConvolution):
         outputs_per_group = chunk_bounds(self.filters, self.groups)
         parts = []
         for (low, high), (first, last) in zip(inputs_per_group, outputs_per_group, strict=True):
-            parts.append(
-                super()._accumulate(inputs[..., low:high], kernel[..., first:last])
-            )
+            parts.append(super()._accumulate(inputs[..., low:high], kernel[..., first:last]))
         return ops.concatenate(parts, axis=-1)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         return (input_shape[0], *self._output_size(input_shape), self.filters)
 
 
 @register
 class QuantizedDepthwiseConv2D(QuantizedConvolution):
-    """int8 `DepthwiseConv2D`: kernel `(kh, kw, in, depth_multiplier)`, channel `c * multiplier + m`."""
+    """int8 `DepthwiseConv2D`: kernel `(kh, kw, in, depth_multiplier)`."""
 
     config_keys = (
         "kernel_size",
@@ -131,7 +129,7 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
         super().__init__(**kwargs)
         self.depth_multiplier = depth_multiplier
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         shape = (*self.kernel_size, channels, self.depth_multiplier)
         self._build_weights(shape, channels * self.depth_multiplier)
@@ -163,7 +161,7 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
             data_format="channels_last",
         )
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         channels = input_shape[-1] * self.depth_multiplier
         return (input_shape[0], *self._output_size(input_shape), channels)
 
@@ -192,7 +190,7 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
         self.filters = filters
         self.output_padding = None if output_padding is None else tuple(output_padding)
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self._build_weights((*self.kernel_size, self.filters, input_shape[-1]), self.filters)
 
     def _count_chunks(self, kernel: np.ndarray) -> int:
@@ -219,8 +217,10 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
             return before, window - 1 - (cropped - cropped // 2) + extra
         if self.output_padding is None:
             return window - 1, window - 1 + max(stride - window, 0)
-        cropped = 0 if self.padding == "valid" else window // 2
-        return window - 1 - cropped, window - 1 - cropped + self.output_padding[axis]
+        # As every Keras backend crops; the length is (n - 1) * stride + window - 2 * half + extra.
+        extra, half = self.output_padding[axis], 0 if self.padding == "valid" else window // 2
+        before = max(2 * half - extra, 0) // 2 if self.padding == "same" else 0
+        return window - 1 - before, window - 1 - (2 * half - extra - before)
 
     def _insert_zeros(self, inputs: Any) -> Any:
         batch, height, width, channels = ops.shape(inputs)
@@ -245,7 +245,7 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
             data_format="channels_last",
         )
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         sizes: list[int | None] = []
         for axis in (0, 1):
             length = input_shape[1 + axis]

@@ -22,7 +22,7 @@ from keras_octet.arithmetic import (
     exact_chunks,
     requantize_multiplier,
 )
-from keras_octet.layers.base import QuantizedLayer, register, requantize, shifted
+from keras_octet.layers.base import QuantizedLayer, Shape, register, requantize, shifted
 from keras_octet.qparams import QParams
 
 
@@ -38,7 +38,7 @@ class QuantizedLinear(QuantizedLayer):
         activation: `None`, `"relu"` or `"relu6"`, fused into the clipping bounds.
     """
 
-    config_keys = ("activation",)
+    config_keys: tuple[str, ...] = ("activation",)
     input_channel_axis: int | None = None
 
     def __init__(self, *, activation: str | None = None, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ class QuantizedLinear(QuantizedLayer):
         total = None
         for low, high in chunk_bounds(size, chunks):
             index = [slice(None)] * len(self.kernel.shape)
-            index[self.input_channel_axis] = slice(low, high)
+            index[self.input_channel_axis or 0] = slice(low, high)
             part = self._sum_of_products(inputs[..., low:high], kernel[tuple(index)])
             part = ops.cast(part, "int32")
             total = part if total is None else total + part
@@ -138,13 +138,13 @@ class QuantizedDense(QuantizedLinear):
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self._build_weights((input_shape[-1], self.units), self.units)
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
         return ops.matmul(inputs, kernel)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
 
 
@@ -155,7 +155,7 @@ class QuantizedScale(QuantizedLinear):
     What remains of a BatchNormalization, Rescaling or Normalization that no neighbour could take.
     """
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self._build_weights((input_shape[-1],), input_shape[-1])
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:

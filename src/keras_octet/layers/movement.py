@@ -9,9 +9,7 @@ from typing import Any
 from keras import ops
 
 from keras_octet.arithmetic import nearest_indices, resize_coordinates
-from keras_octet.layers.base import QuantizedLayer, register, saturate
-
-Shape = Sequence[int | None]
+from keras_octet.layers.base import QuantizedLayer, Shape, register, saturate
 
 
 @register
@@ -126,7 +124,7 @@ class QuantizedConcatenate(QuantizedLayer):
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> tuple[int | None, ...]:
         shape = list(input_shape[0])
-        sizes = [other[self.axis] for other in input_shape]
+        sizes: list[Any] = [other[self.axis] for other in input_shape]
         shape[self.axis] = None if None in sizes else sum(sizes)
         return tuple(shape)
 
@@ -138,7 +136,7 @@ class QuantizedResize(QuantizedLayer):
         super().__init__(**kwargs)
         self.interpolation = interpolation
 
-    def _target(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+    def _target(self, height: Any, width: Any) -> tuple[Any, Any]:
         raise NotImplementedError
 
     def call(self, inputs: Any) -> Any:
@@ -155,10 +153,10 @@ class QuantizedResize(QuantizedLayer):
         left, right, horizontal = resize_coordinates(inputs.shape[2], columns)
         values = ops.cast(inputs, "int32")
         first, last = ops.take(values, left, axis=2), ops.take(values, right, axis=2)
-        weight = horizontal.astype("int32").reshape(1, 1, -1, 1)
+        weight = ops.convert_to_tensor(horizontal.reshape(1, 1, -1, 1), "int32")
         blended = first * 2048 + (last - first) * weight
         upper, lower = ops.take(blended, top, axis=1), ops.take(blended, bottom, axis=1)
-        weight = vertical.astype("int32").reshape(1, -1, 1, 1)
+        weight = ops.convert_to_tensor(vertical.reshape(1, -1, 1, 1), "int32")
         total = upper * 2048 + (lower - upper) * weight
         return saturate(ops.right_shift(total + (1 << 21), 22))
 
@@ -176,7 +174,7 @@ class QuantizedUpSampling2D(QuantizedResize):
         super().__init__(**kwargs)
         self.size = tuple(size)
 
-    def _target(self, height: int | None, width: int | None) -> tuple[int | None, int | None]:
+    def _target(self, height: Any, width: Any) -> tuple[Any, Any]:
         return (
             None if height is None else height * self.size[0],
             None if width is None else width * self.size[1],
@@ -193,5 +191,5 @@ class QuantizedResizing(QuantizedResize):
         super().__init__(**kwargs)
         self.height, self.width = height, width
 
-    def _target(self, height: int | None, width: int | None) -> tuple[int, int]:
+    def _target(self, height: Any, width: Any) -> tuple[int, int]:
         return self.height, self.width

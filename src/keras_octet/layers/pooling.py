@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.arithmetic import mean_constants
-from keras_octet.layers.base import QuantizedLayer, register, saturate
+from keras_octet.layers.base import QuantizedLayer, Shape, register, saturate
 from keras_octet.layers.convolution import output_length, same_padding
 
 
@@ -31,7 +31,7 @@ class QuantizedPooling2D(QuantizedLayer):
         self.strides = tuple(strides)
         self.padding = padding
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         sizes = [
             output_length(input_shape[1 + i], self.pool_size[i], self.strides[i], self.padding)
             for i in (0, 1)
@@ -91,7 +91,9 @@ class QuantizedMean(QuantizedLayer):
 
     config_keys = ("axis", "keepdims")
 
-    def __init__(self, *, axis: Sequence[int] = (1, 2), keepdims: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, axis: Sequence[int] = (1, 2), keepdims: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.axis = tuple(axis)
         self.keepdims = keepdims
@@ -103,10 +105,10 @@ class QuantizedMean(QuantizedLayer):
             int(np.prod(sizes)), self.input_qparams[0], self.output_qparams
         )
         # The clip keeps compilers from contracting product and sum into one rounding.
-        product = ops.maximum(ops.cast(total, "float32") * multiplier, -1e30)
-        return saturate(ops.round(product + offset))
+        product = ops.maximum(ops.cast(total, "float32") * float(multiplier), -1e30)
+        return saturate(ops.round(product + float(offset)))
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         if self.keepdims:
             return tuple(1 if i in self.axis else size for i, size in enumerate(input_shape))
         return tuple(size for i, size in enumerate(input_shape) if i not in self.axis)
@@ -125,7 +127,7 @@ class QuantizedGlobalMaxPooling2D(QuantizedLayer):
     def call(self, inputs: Any) -> Any:
         return ops.max(inputs, axis=(1, 2), keepdims=self.keepdims)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         if self.keepdims:
             return (input_shape[0], 1, 1, input_shape[3])
         return (input_shape[0], input_shape[3])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+
+from keras_octet.capture.alias import alias
 from keras_octet.capture.graph import iter_nodes, tensor_name
-from keras_octet.capture.lower.islands import alias
 from keras_octet.choose import Decision, Plan
 from keras_octet.layers import (
     Dequantize,
@@ -15,7 +16,7 @@ from keras_octet.layers import (
     QuantizedPReLU,
     Requantize,
 )
-from keras_octet.ops import find_operation
+from keras_octet.ops import operation_of
 from keras_octet.qparams import QParams
 from keras_octet.transform.weights import float_weights, quantize_linear
 
@@ -39,7 +40,7 @@ class _Builder:
     def stored_qparams(self, name: str) -> QParams | None:
         """The parameters under which the tensor exists in int8, if it does."""
         qparams = self.plan.tensors.get(name)
-        return qparams if (name, qparams) in self._integer else None
+        return qparams if qparams and (name, qparams) in self._integer else None
 
     def as_integer(self, name: str, qparams: QParams) -> Tensor:
         """The tensor in int8 under `qparams`, quantized or requantized once for all readers."""
@@ -61,7 +62,7 @@ class _Builder:
     def as_float(self, name: str) -> Tensor:
         """The tensor in float, dequantized once for all readers."""
         if name not in self._float:
-            stored = self.stored_qparams(name)
+            stored = self.plan.tensors[name]
             layer = Dequantize(input_qparams=[stored], name=self._free_name(name, "dequantize"))
             self._float[name] = layer(self._integer[name, stored])
         return self._float[name]
@@ -96,7 +97,7 @@ def transform(flat_model: keras.Model, plan: Plan) -> tuple[Any, Any]:
             batch_shape=tensor.shape, dtype="int8" if integer else tensor.dtype, name=name
         )
         inputs[id(tensor)] = new
-        if integer:
+        if integer and qparams is not None:
             builder.set_integer(name, new, qparams)
         else:
             builder.set_float(name, new)
@@ -130,7 +131,9 @@ def _add_float(builder: _Builder, node: Any) -> None:
 
 def _add_integer(builder: _Builder, node: Any, decision: Decision) -> None:
     layer = node.operation
-    operation = find_operation(layer)
+    operation = operation_of(layer)
+    assert decision.scheme is not None
+    assert decision.output is not None
     names = [tensor_name(tensor) for tensor in node.input_tensors]
     sources = [
         builder.as_integer(name, qparams)
