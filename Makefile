@@ -1,7 +1,7 @@
 # One command for each habit; .ci/run and CONTRIBUTING.md call these.
 PYTHON ?= python
 BACKENDS := tensorflow jax torch
-PYTEST_ARGS ?= -q
+PYTEST_ARGS ?= -n auto
 
 .PHONY: check lint format types test slow docs demo $(addprefix test-,$(BACKENDS))
 
