@@ -148,7 +148,8 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
         for low, high in chunk_bounds(self.kernel_size[0], chunks):
             keep = np.zeros((self.kernel_size[0], 1, 1, 1), np.float32)
             keep[low:high] = 1.0
-            total = total + ops.cast(self._sum_of_products(inputs, kernel * keep), "int32")
+            rows = kernel * ops.convert_to_tensor(keep)
+            total = total + ops.cast(self._sum_of_products(inputs, rows), "int32")
         return total
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:

@@ -1,5 +1,5 @@
 """Transform: flat model and plan to a quantized functional graph."""
 
-from keras_octet.transform.transform import transform
+from keras_octet.transform.graph import transform
 
 __all__ = ["transform"]
