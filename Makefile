@@ -25,7 +25,7 @@ $(addprefix test-,$(BACKENDS)): test-%:
 	KERAS_BACKEND=$* $(PYTHON) -m pytest $(PYTEST_ARGS)
 
 slow:
-	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow"
+	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow tests integration"
 
 docs:
 	$(PYTHON) docs/generate_operations.py
