@@ -15,7 +15,7 @@ CHANNELS = np.asarray([0.5, -2.0, 3.0], np.float32)
 
 ARITHMETIC: dict[str, Any] = {
     "x + c": lambda x: x + 2.0,
-    "c + x": lambda x: CHANNELS + x,
+    "c + x": lambda x: ops.add(CHANNELS, x),
     "x - c": lambda x: x - CHANNELS,
     "c - x": lambda x: 1.5 - x,
     "x * c": lambda x: x * CHANNELS,
@@ -70,9 +70,8 @@ def test_integer_images_are_rescaled_to_float() -> None:
 
 
 def test_square_and_division_of_tensors() -> None:
-    flat = captured(functional(lambda x: ops.square(x) / (ops.square(x) + 1.0), (5,)))
-    assert kinds(flat)["Divide"] == 1
-    assert kinds(flat)["Multiply"] == 2
+    flat = captured(functional(lambda x: x / (ops.square(x) + 1.0), (5,)))
+    assert kinds(flat) == Counter(Multiply=1, Rescaling=1, TrueDivide=1)
 
 
 def test_the_setting_is_a_float_or_a_vector() -> None:

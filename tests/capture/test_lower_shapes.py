@@ -85,8 +85,16 @@ def test_a_batch_axis_that_moves_is_an_island() -> None:
 POOLING: dict[str, tuple[Any, tuple[int | None, ...], dict[str, int]]] = {
     "average": (L.AveragePooling2D(2, padding="same"), (5, 5, 3), {"AveragePooling2D": 1}),
     "maximum": (L.MaxPooling2D(3, strides=1), (5, 5, 3), {"MaxPooling2D": 1}),
-    "maximum operation": (lambda x: ops.max_pool(x, 2), (4, 4, 3), {"MaxPooling2D": 1}),
-    "average operation": (lambda x: ops.average_pool(x, 2, 1), (4, 4, 3), {"AveragePooling2D": 1}),
+    "maximum operation": (
+        lambda x: ops.max_pool(x, (2, 2), (2, 2)),
+        (4, 4, 3),
+        {"MaxPooling2D": 1},
+    ),
+    "average operation": (
+        lambda x: ops.average_pool(x, (2, 2), (1, 1)),
+        (4, 4, 3),
+        {"AveragePooling2D": 1},
+    ),
     "maximum of a sequence": (L.MaxPooling1D(2), (6, 3), {"MaxPooling2D": 1, "Reshape": 2}),
     "global": (L.GlobalAveragePooling2D(), (5, 5, 3), {"GlobalAveragePooling2D": 1}),
     "global, kept": (

@@ -26,7 +26,8 @@ def capture(model: keras.Model, *, inputs: Any = None) -> keras.Model:
 
     Args:
         model: Sequential, Functional or subclassed model, built.
-        inputs: structure of `keras.KerasTensor`s that describes the inputs of a subclassed model.
+        inputs: structure of `keras.KerasTensor`s (or example arrays) that describes the inputs of
+            a subclassed model; a dict by name or a list when its `call` has several arguments.
             By default the shapes it was built with, as float32.
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -17,8 +18,8 @@ def model_signature(model: keras.Model, inputs: Any) -> tuple[tuple[Any, ...], d
     `model.input_spec`. A batch size that was recorded is replaced by None.
 
     Returns:
-        `(args, kwargs, structure)`, KerasTensors in all three. A model with several arguments
-        gets a list of inputs.
+        `(args, kwargs, structure)`, KerasTensors in all three. For a model with several arguments
+        `structure` is the list of them, or what `inputs` is: a list, or a dict by name.
 
     Raises:
         CaptureError: the model is not built, or nothing says what its inputs are.
@@ -28,9 +29,9 @@ def model_signature(model: keras.Model, inputs: Any) -> tuple[tuple[Any, ...], d
             f"Model {model.name!r} of class {type(model).__name__} is not built. "
             "Call it once on data (`model(x)`) or `model.build(input_shape)` first."
         )
+    required = _required_arguments(model)
     if inputs is not None:
-        example = tree.map_structure(_like, inputs)
-        return (example,), {}, example
+        return _given(tree.map_structure(_like, inputs), required)
     known = getattr(model, "_inputs_struct", None)
     if known is not None:
         example = tree.map_structure(_like, known)
@@ -46,10 +47,33 @@ def model_signature(model: keras.Model, inputs: Any) -> tuple[tuple[Any, ...], d
         if name not in names:  # `build(input_shape)`: the first argument of `call`.
             name = names[i]
         examples[name] = _tensors(value, name)
+    missing = [name for name in required if name not in examples]
+    if missing:
+        raise CaptureError(
+            f"`{type(model).__name__}.call` takes {required}, and Keras recorded the shape of "
+            f"{sorted(examples)} only. Pass `inputs={{name: keras.KerasTensor(shape, dtype)}}` "
+            "with every argument."
+        )
     if len(examples) == 1:
         example = next(iter(examples.values()))
         return (example,), {}, example
     return (), examples, list(examples.values())
+
+
+def _required_arguments(model: keras.Model) -> list[str]:
+    """Names of the arguments of `call` that have no default."""
+    parameters = inspect.signature(model.call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+
+
+def _given(example: Any, required: list[str]) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Arguments from the examples the caller gave, spread over several arguments if need be."""
+    if len(required) > 1 and isinstance(example, dict) and set(required) <= set(example):
+        return (), dict(example), example
+    if len(required) > 1 and isinstance(example, (list, tuple)) and len(example) == len(required):
+        return tuple(example), {}, example
+    return (example,), {}, example
 
 
 def _recorded_shapes(model: keras.Model) -> dict[str, Any] | None:

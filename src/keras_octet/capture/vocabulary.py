@@ -47,14 +47,15 @@ _OPERATIONS: tuple[type, ...] = (
     core_operations.Slice,
 )
 
+INTERPOLATIONS = ("nearest", "bilinear")
 ACTIVATIONS = ("sigmoid", "tanh", "hard_silu", "gelu")
 
 
 def is_canonical(operation: Any) -> bool:
     """Whether an operation of a flat model belongs to the canonical vocabulary.
 
-    Classes are compared exactly. A ReLU with a slope or a threshold, a Softmax over another axis
-    and an Activation by another function are float islands.
+    Classes are compared exactly. A ReLU with a slope or a threshold, a Softmax over another axis,
+    an Activation by another function and another interpolation are float islands.
     """
     if type(operation) in _OPERATIONS:
         return True
@@ -63,6 +64,11 @@ def is_canonical(operation: Any) -> bool:
     if isinstance(operation, keras.layers.ReLU):
         plain = operation.negative_slope == 0 and operation.threshold == 0
         return bool(plain and (operation.max_value is None or operation.max_value > 0))
+    if isinstance(operation, (keras.layers.UpSampling2D, keras.layers.Resizing)):
+        return operation.interpolation in INTERPOLATIONS and not any(
+            getattr(operation, setting, False)
+            for setting in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")
+        )
     if isinstance(operation, keras.layers.Softmax):
         return bool(operation.axis == -1)
     if isinstance(operation, keras.layers.Activation):

@@ -15,8 +15,7 @@ from keras_octet.capture.lower.layout import (
     to_channels_last,
 )
 from keras_octet.capture.lower.registry import Call, lowers
-
-_INTERPOLATIONS = ("nearest", "bilinear")
+from keras_octet.capture.vocabulary import INTERPOLATIONS
 
 
 @lowers(keras.layers.UpSampling1D)
@@ -33,7 +32,7 @@ def _up_sampling_1d(call: Call) -> Any:
 @lowers(keras.layers.UpSampling2D)
 def _up_sampling(call: Call) -> Any:
     layer = call.operation
-    if layer.interpolation not in _INTERPOLATIONS:
+    if layer.interpolation not in INTERPOLATIONS:
         return None
     x = to_channels_last(call, call.x) if channels_first(call) else call.x
     x = call.emit(keras.layers.UpSampling2D, x, size=layer.size, interpolation=layer.interpolation)
@@ -45,7 +44,7 @@ def _resize(call: Call, height: int, width: int) -> Any:
     plain = not (
         operation.crop_to_aspect_ratio or operation.pad_to_aspect_ratio or operation.antialias
     )
-    if not plain or operation.interpolation not in _INTERPOLATIONS or len(call.x.shape) != 4:
+    if not plain or operation.interpolation not in INTERPOLATIONS or len(call.x.shape) != 4:
         return None
     if "float" not in call.x.dtype:
         return None

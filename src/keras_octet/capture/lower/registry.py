@@ -49,7 +49,9 @@ class Call:
     @property
     def masked(self) -> bool:
         """Whether a Keras mask travels with an input."""
-        return any(keras_private.get_mask(tensor) is not None for tensor in self.inputs)
+        leaves = keras_private.tree.flatten((self.args, self.kwargs, self.inputs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, keras.KerasTensor)]
+        return any(keras_private.get_mask(tensor) is not None for tensor in tensors)
 
     @property
     def is_float(self) -> bool:

@@ -86,7 +86,9 @@ class Lowering:
     def lower(self, call: Call) -> Any:
         """Emit one call: by its lowering, by what is inside it, or as a float island."""
         operation = call.operation
-        if call.kwargs.get("mask") is None and not call.kwargs.get("training"):
+        if _ignores_mask(operation) and keras_private.get_mask(call.x) is not None:
+            call.kwargs.pop("mask", None)
+        if call.kwargs.get("mask") is None:
             rule = find_rule(type(operation))
             result = rule(call) if rule is not None else None
             if result is not None:
@@ -199,7 +201,15 @@ def is_plain_keras(layer: keras.layers.Layer) -> bool:
 
 
 def _without_training(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in kwargs.items() if k != "training" or v}
+    """Keras records a `training` argument with its default; `training=False` overrides it."""
+    return {key: value for key, value in kwargs.items() if key != "training"}
+
+
+def _ignores_mask(operation: Any) -> bool:
+    """Whether the mask of the input may be left to the tensors: inference does not look at it."""
+    if isinstance(operation, keras.layers.BatchNormalization):
+        return True
+    return functional_of(operation) is not None and type(operation).call in _GRAPH_CALLS
 
 
 def _flat_inputs(functional: Any, value: Any) -> list[Any]:

@@ -8,6 +8,7 @@ import keras
 
 from keras_octet.capture.canonical import make_layer
 from keras_octet.capture.graph import producer
+from keras_octet.capture.rewrites.affine import Affine
 from keras_octet.capture.rewrites.replay import Replay
 
 _MOVES = (keras.layers.Permute, keras.layers.Reshape)
@@ -57,7 +58,8 @@ def sink_below_last_axis(replay: Replay, layer: Any, x: Any) -> Any:
     node = producer(x)
     move = node.operation
     if type(move) is keras.layers.Permute:
-        keeps = move.dims[-1] == len(move.dims)
+        uniform = type(layer) is keras.layers.Rescaling and Affine.of(layer).is_uniform
+        keeps = uniform or move.dims[-1] == len(move.dims)
     elif type(move) is keras.layers.Reshape:
         last = x.shape[-1]
         keeps = last is not None and last == node.input_tensors[0].shape[-1]
