@@ -162,23 +162,34 @@ def test_micro_batches_keep_to_the_memory_budget(monkeypatch) -> None:
     model = branched()
     received = []
 
-    def runner(arrays):
-        received.append(len(arrays[0]))
-        return keras_runner(model, {"conv": model.get_layer("conv").output})(arrays)
+    def make_runner(flat_model, tensors):
+        run = keras_runner(flat_model, tensors)
+
+        def counting(arrays):
+            received.append(len(arrays[0]))
+            return run(arrays)
+
+        return counting
 
     monkeypatch.setattr(run_module, "MEMORY_BUDGET", 3 * 64 * 4)
-    calibrate(model, [X[:1], X[1:]], tensors=["conv"], runner=runner)
+    calibrate(model, [X[:1], X[1:]], tensors=["conv"], make_runner=make_runner)
     assert received == [3, 3, 3, 3]
     received.clear()
     monkeypatch.setattr(run_module, "MEMORY_BUDGET", 1)
-    calibrate(model, X[:2], tensors=["conv"], runner=runner)
+    calibrate(model, X[:2], tensors=["conv"], make_runner=make_runner)
     assert received == [1, 1]
 
 
 def test_a_runner_takes_the_place_of_keras() -> None:
     model = branched()
-    ones = {name: np.ones(4, np.float32) for name in expected_ranges(model, X)}
-    calibration = calibrate(model, X, runner=lambda arrays: dict(ones))
+    asked = []
+
+    def make_runner(flat_model, tensors):
+        asked.append((flat_model, list(tensors)))
+        return lambda arrays: {name: np.ones(4, np.float32) for name in tensors}
+
+    calibration = calibrate(model, X, tensors=["image", "relu", "conv"], make_runner=make_runner)
+    assert asked == [(model, ["conv", "relu"])]
     assert calibration.range("conv") == (1.0, 1.0)
     assert calibration.range("image") == (float(X.min()), float(X.max()))
 
@@ -186,20 +197,21 @@ def test_a_runner_takes_the_place_of_keras() -> None:
 def test_memory_does_not_grow_with_the_dataset() -> None:
     model = branched()
     batch = np.zeros((16, 6, 6, 2), np.float32)
+    names = {layer.name: layer.output for layer in model.layers if layer.name != "image"}
+    run = keras_runner(model, names)
 
     def peak(num_batches: int) -> int:
         def generator():
             for _ in range(num_batches):
                 yield [batch + RNG.random(dtype=np.float32)]
 
+        recipe = recipes.w8a8(observer=Percentile())
         tracemalloc.start()
-        calibrate(model, generator, recipe=recipes.w8a8(observer=Percentile()), runner=run)
+        calibrate(model, generator, recipe=recipe, make_runner=lambda *_: run)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 
-    names = {layer.name: layer.output for layer in model.layers if layer.name != "image"}
-    run = keras_runner(model, names)
     peak(3)
     assert peak(100) < 1.5 * peak(10) + 200_000
     assert 100 * batch.nbytes > 2 * 200_000

@@ -3,11 +3,12 @@
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.calibrate.datasets import iter_batches
 from keras_octet.calibrate.observers import TensorObserver, make_observer
-from keras_octet.calibrate.run import Runner, calibrate, keras_runner
+from keras_octet.calibrate.run import Runner, RunnerFactory, calibrate, keras_runner
 
 __all__ = [
     "Calibration",
     "Runner",
+    "RunnerFactory",
     "TensorObserver",
     "calibrate",
     "iter_batches",

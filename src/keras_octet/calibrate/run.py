@@ -26,6 +26,9 @@ MEMORY_BUDGET = 128 * 2**20
 Runner = Callable[[list[np.ndarray]], dict[str, np.ndarray]]
 """From one array for each input of the model to the observed tensors, by name."""
 
+RunnerFactory = Callable[[keras.Model, dict[str, keras.KerasTensor]], Runner]
+"""From a flat model and the tensors to compute, by name, to a runner."""
+
 
 @dataclass(frozen=True)
 class _Observed:
@@ -37,6 +40,21 @@ class _Observed:
     is_input: bool
 
 
+def keras_runner(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> Runner:
+    """A runner on the current Keras backend: compiled on JAX and TensorFlow, eager on PyTorch."""
+    extended = keras.Model(model.inputs, list(tensors.values()))
+    # With every tensor an output there is little to fuse: XLA would only cost compile time.
+    if keras.backend.backend() != "jax":
+        extended.jit_compile = False
+
+    def run(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        # A single output comes without its list.
+        outputs = keras.tree.flatten(extended.predict_on_batch(arrays))
+        return dict(zip(tensors, outputs, strict=True))
+
+    return run
+
+
 def calibrate(
     flat_model: keras.Model,
     dataset: Any,
@@ -45,7 +63,7 @@ def calibrate(
     tensors: Collection[str] | None = None,
     batch_size: int = 32,
     progress: bool = True,
-    runner: Runner | None = None,
+    make_runner: RunnerFactory = keras_runner,
 ) -> Calibration:
     """Observe the float tensors of a flat model over a representative dataset.
 
@@ -60,7 +78,7 @@ def calibrate(
             float outputs of operations.
         batch_size: most samples run at a time.
         progress: show a progress bar if it takes long and standard error is a terminal.
-        runner: computes the tensors instead of Keras; gets arrays of one micro-batch.
+        make_runner: makes what computes the tensors; by default the current Keras backend does.
 
     Raises:
         CalibrationError: the dataset is not usable (see `iter_batches`), a name in `tensors` is not
@@ -76,7 +94,7 @@ def calibrate(
     }
     batches = open_dataset(dataset, flat_model, batch_size=batch_size)
     computed = {item.name: item.tensor for item in observed if not item.is_input}
-    run = runner or keras_runner(flat_model, computed)
+    run = make_runner(flat_model, computed) if computed else _no_tensors
     sizes = _MicroBatchSizes(flat_model, list(computed.values()), batch_size)
     num_samples = 0
     with Progress("Calibrating", total=batches.num_batches, enabled=progress) as bar:
@@ -94,21 +112,9 @@ def calibrate(
     return Calibration(observers, num_samples=num_samples)
 
 
-def keras_runner(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> Runner:
-    """A runner on the current Keras backend: compiled on JAX and TensorFlow, eager on PyTorch."""
-    if not tensors:
-        return lambda arrays: {}
-    extended = keras.Model(model.inputs, list(tensors.values()))
-    # With every tensor an output there is little to fuse: XLA would only cost compile time.
-    if keras.backend.backend() != "jax":
-        extended.jit_compile = False
-
-    def run(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-        # A single output comes without its list.
-        outputs = keras.tree.flatten(extended.predict_on_batch(arrays))
-        return dict(zip(tensors, outputs, strict=True))
-
-    return run
+def _no_tensors(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The runner when only inputs of the model are observed."""
+    return {}
 
 
 def _select(model: keras.Model, names: Collection[str] | None) -> list[_Observed]:
