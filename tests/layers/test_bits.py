@@ -259,6 +259,14 @@ def test_softmax(seed, source, classes):
     assert_same_bits(model_of(layer, (classes,)), integers(seed, (50, classes)))
 
 
+@pytest.mark.parametrize("scale", [2.0**-7, 0.05, 0.3])
+def test_softmax_on_every_pair(scale):
+    source = QParams(scale=scale, zero_point=0)
+    layer = layers.QuantizedSoftmax(input_qparams=[source], output_qparams=SOFTMAX)
+    pairs = np.stack([grid.reshape(-1) for grid in EVERY_PAIR], axis=1)
+    assert_same_bits(model_of(layer, (2,)), pairs)
+
+
 @bits
 @given(seeds, qparams, paddings, st.sampled_from(["Average", "Max"]), st.data())
 def test_pooling(seed, params, padding, name, data):

@@ -160,8 +160,11 @@ class QuantizedSoftmax(QuantizedLayer):
         values = ops.cast(inputs, "int32")
         exponentials = ops.take(table, ops.max(values, axis=-1, keepdims=True) - values, axis=0)
         step = self.output_qparams.scale
-        factor = 1.0 / (self._sequential_sum(exponentials) * step)
-        # The maximum keeps compilers from contracting the product into the subtraction below.
+        # LiteRT's 1 / (sum * step), written as 256 / sum: the step is a power of two, and TensorFlow
+        # would compute a quotient of 1 by an approximate reciprocal. Each maximum stops a compiler:
+        # the first from dividing by the sum at the end, the second from contracting the product
+        # into the subtraction.
+        factor = ops.maximum(1.0 / step / self._sequential_sum(exponentials), 0.0)
         scaled = ops.maximum(exponentials * factor, 0.0)
         whole = ops.floor(scaled)
         rounded = whole + ops.cast(scaled - whole >= 0.5, "float32")
