@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ import keras_octet as ko
 import keras_octet_cli.demo
 import keras_octet_cli.demo_data
 from keras_octet_cli.app import app
-from keras_octet_cli.backend import choose_backend
+from keras_octet_cli.backend import choose_backend, interruption_deferred
 from keras_octet_cli.console import byte_size, comparison
 from keras_octet_cli.files import load_calibration_data, write_atomically
 from keras_octet_cli.quantize import build_recipe
@@ -353,3 +354,32 @@ def test_fashion_mnist_is_read_from_idx_files(
     assert images.train_images.shape == (2, 28, 28, 1)
     np.testing.assert_array_equal(images.test_images.ravel(), pixels)
     assert images.test_labels.tolist() == [3, 4]
+
+
+def test_interruption_waits_for_imports() -> None:
+    done = []
+
+    def interrupted() -> None:
+        with interruption_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done
+
+
+def test_ctrl_c_ends_the_process() -> None:
+    program = """
+import signal
+import keras_octet_cli.demo
+
+keras_octet_cli.demo.run = lambda *args, **kwargs: signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
+keras_octet_cli.main()
+"""
+    command = [sys.executable, "-c", program, "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130
+    assert done.stderr.endswith("error: interrupted\n")
+    assert "Traceback" not in done.stderr

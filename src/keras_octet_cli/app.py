@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,9 +13,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from keras_octet_cli.backend import BACKENDS, choose_backend, native_messages_held_back
+from keras_octet_cli.backend import BACKENDS, choose_backend, import_keras
 from keras_octet_cli.console import Console, error_line
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 OUTPUT_SUFFIXES = (".keras", ".tflite")
 
 app = typer.Typer(
@@ -49,7 +52,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 def main() -> None:
     """Entry point of the `octet` command."""
-    app()
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            # At once: a backend with work under way crashes or hangs when Python shuts down.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
 
 
 def _show_version(wanted: bool) -> None:
@@ -159,12 +170,13 @@ def _errors_as_one_line() -> Iterator[None]:
             "Install one, for example with: pip install 'keras-octet[jax]'"
         )
     try:
-        with native_messages_held_back():
-            from keras_octet.errors import OctetError
+        import_keras()
     except KeyboardInterrupt:
         _interrupted()
     except (ImportError, ValueError) as error:
         _fail(f"Keras could not start: {error}. Check KERAS_BACKEND.")
+    from keras_octet.errors import OctetError
+
     try:
         yield
     except KeyboardInterrupt:
@@ -178,7 +190,7 @@ def _errors_as_one_line() -> Iterator[None]:
 
 def _interrupted() -> NoReturn:
     error_line("interrupted")
-    raise typer.Exit(130)
+    raise typer.Exit(INTERRUPTED)
 
 
 def _fail(message: str) -> NoReturn:

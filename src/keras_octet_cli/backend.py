@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -58,6 +59,37 @@ def native_messages_held_back() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(standard_error, 2)
             os.close(standard_error)
+
+
+@contextmanager
+def interruption_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: extension modules crash if cut short at import."""
+    pending: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pending:
+        raise KeyboardInterrupt
+
+
+def import_keras() -> None:
+    """Import Keras, its backend and this library, without their start-up messages.
+
+    Keras also imports TensorFlow, where that is installed, when it first serializes something, on
+    any backend; this does so at once.
+
+    Raises:
+        ImportError, ValueError: the backend is not installed, unknown or broken.
+        KeyboardInterrupt: after the imports.
+    """
+    with interruption_deferred(), native_messages_held_back():
+        import keras
+
+        import keras_octet  # noqa: F401 - registers its layers
+
+        keras.saving.serialize_keras_object(keras.layers.Identity())
 
 
 def keras_home() -> Path:

@@ -154,8 +154,7 @@ def train(images: Images, advance: Advance) -> keras.Model:
 
 def without_optimizer(model: keras.Model) -> keras.Model:
     """A copy that was never compiled: its file holds the weights and no optimizer state."""
-    with native_messages_held_back():  # cloning loads TensorFlow, where it is installed
-        copy = keras.models.clone_model(model)
+    copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     return copy
 

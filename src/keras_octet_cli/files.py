@@ -14,7 +14,6 @@ import keras
 import numpy as np
 
 from keras_octet.errors import CalibrationError, ModelFileError
-from keras_octet_cli.backend import native_messages_held_back
 
 MODEL_SUFFIXES = (".keras", ".h5")
 
@@ -91,8 +90,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        with native_messages_held_back():  # saving loads TensorFlow, where it is installed
-            write(temporary)
+        write(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
