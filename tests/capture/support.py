@@ -36,7 +36,19 @@ def example(structure: Any, batch: int = 3, size: int = 10, seed: int = 0) -> An
 
 
 def run(model: keras.Model, data: Any) -> Any:
-    return to_numpy(model(data, training=False))
+    if keras.backend.backend() != "jax":
+        return to_numpy(model(data, training=False))
+    import jax
+
+    options = {"training": False} if model._call_has_training_arg else {}
+
+    def call(trainable: Any, other: Any, data: Any) -> Any:
+        return model.stateless_call(trainable, other, data, **options)[0]
+
+    # One hasty compilation instead of one for each operation.
+    call = jax.jit(call, compiler_options={"xla_backend_optimization_level": 0})
+    variables = model.trainable_variables, model.non_trainable_variables
+    return to_numpy(call(*([v.value for v in group] for group in variables), data))
 
 
 def assert_same(expected: Any, received: Any, tolerance: float = 2e-5) -> None:
@@ -81,10 +93,16 @@ def assert_is_flat(flat: keras.Model) -> None:
 
 
 def captured(
-    model: keras.Model, data: Any = None, *, tolerance: float = 2e-5, **options: Any
+    model: keras.Model,
+    data: Any = None,
+    *,
+    tolerance: float = 2e-5,
+    keep_weights: bool = False,
+    **options: Any,
 ) -> keras.Model:
     """`capture(model)`, checked to be flat and to compute the same on data."""
-    randomize(model)
+    if not keep_weights:
+        randomize(model)
     flat = capture(model, **options)
     assert_is_flat(flat)
     if data is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_octet.capture.alias import alias
-from keras_octet.capture.keras_private import core_operations, tree
+from keras_octet.capture.keras_private import core_operations, is_concrete_tensor, tree
 from keras_octet.capture.lower.registry import Call
 
 _REDUCED = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
@@ -24,7 +25,8 @@ def emit_island(call: Call) -> Any:
         if str(getattr(copy, "dtype", None)) in _REDUCED:
             copy.__dict__["dtype"] = "float32"
         call.lowering.emitted.append(copy)
-        outputs = copy(*call.args, **call.kwargs)
+        args, kwargs = tree.map_structure(_own, (tuple(call.args), dict(call.kwargs)))
+        outputs = copy(*args, **kwargs)
 
     def to_float32(tensor: Any) -> Any:
         if isinstance(tensor, keras.KerasTensor) and str(tensor.dtype) in _REDUCED:
@@ -34,6 +36,14 @@ def emit_island(call: Call) -> Any:
         return tensor
 
     return tree.map_structure(to_float32, outputs)
+
+
+def _own(value: Any) -> Any:
+    """A NumPy copy of a constant operand: the caller's variables change and their buffers go."""
+    if not is_concrete_tensor(value):
+        return value
+    array = keras.ops.convert_to_numpy(value)
+    return np.array(array, "float32" if str(value.dtype) in _REDUCED else array.dtype)
 
 
 def _call_copy(layer: keras.layers.Layer, name: str, call: Call) -> Any:
