@@ -255,3 +255,13 @@ def test_the_model_is_not_changed() -> None:
     for old, new in zip(before[1], model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert len(model.get_layer("conv")._inbound_nodes) == nodes
+
+
+def test_a_model_that_shares_weights_by_value_still_runs() -> None:
+    model, other = branched(), branched()
+    for variable, source in zip(model.variables, other.variables, strict=True):
+        variable.assign(source.value)
+    # Called, not predicted: predicting would itself give the shared arrays away.
+    before = keras.ops.convert_to_numpy(other(X[:2]))
+    calibrate(model, X, batch_size=4)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(other(X[:2])), before)

@@ -46,6 +46,11 @@ def keras_runner(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> R
     # With every tensor an output there is little to fuse: XLA would only cost compile time.
     if keras.backend.backend() != "jax":
         extended.jit_compile = False
+    else:
+        # Keras donates the variables' buffers to JAX. Arrays that another model shares, as after
+        # `variable.assign(other.value)`, would be deleted under it.
+        for variable in extended.variables:
+            variable.assign(keras.ops.copy(variable.value))
 
     def run(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
         # A single output comes without its list.
