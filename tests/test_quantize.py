@@ -132,6 +132,29 @@ def test_untraceable_layer_runs_on_the_keras_path_and_export_names_it():
     assert sqnr(model.predict(data, verbose=0), q.predict(data, verbose=0)) > 25
 
 
+def test_a_constant_of_a_traced_layer_is_copied(tmp_path):
+    @keras.saving.register_keras_serializable("tests")
+    class Scaled(L.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.gain = self.add_weight(shape=(4,), initializer="ones", name="gain")
+
+        def call(self, x):
+            return ops.logaddexp(x, self.gain)
+
+    model = keras.Sequential([keras.Input((6,)), L.Dense(4), Scaled(name="scaled")])
+    data = images(0, 20, 6)
+    q = ko.quantize(model, data)
+    q.engine = "keras"
+    before = q.predict(data, verbose=0)
+    model.predict(data, verbose=0)  # JAX gives the buffers of the variables away.
+    model.layers[-1].gain.assign(np.full(4, 9.0))
+    np.testing.assert_array_equal(q.predict(data, verbose=0), before)
+    q.save(tmp_path / "q.keras")
+    loaded = keras.saving.load_model(tmp_path / "q.keras")
+    np.testing.assert_array_equal(loaded.predict(data, verbose=0), before)
+
+
 def test_recipe_keeps_layers_in_float_and_reports_rules_without_match():
     model, calibration, x = make("convolutional")
     recipe = ko.recipes.w8a8(keep_float=["predictions", "no_such_layer*"])

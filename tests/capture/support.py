@@ -92,17 +92,24 @@ def assert_is_flat(flat: keras.Model) -> None:
         assert tensor.dtype not in ("float16", "bfloat16", "float64")
 
 
+def _randomize(model: keras.Model) -> None:
+    """Random weights, apart from the statistics of Normalization layers."""
+    layers = [part for part in model._flatten_layers() if isinstance(part, L.Normalization)]
+    kept = [(v, np.array(keras.ops.convert_to_numpy(v))) for part in layers for v in part.weights]
+    randomize(model)
+    for variable, value in kept:
+        variable.assign(value)
+
+
 def captured(
     model: keras.Model,
     data: Any = None,
     *,
     tolerance: float = 2e-5,
-    keep_weights: bool = False,
     **options: Any,
 ) -> keras.Model:
     """`capture(model)`, checked to be flat and to compute the same on data."""
-    if not keep_weights:
-        randomize(model)
+    _randomize(model)
     flat = capture(model, **options)
     assert_is_flat(flat)
     if data is None:

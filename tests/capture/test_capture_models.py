@@ -128,6 +128,8 @@ APPLICATIONS: dict[str, tuple[int, dict[str, int]]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_applications(name: str) -> None:
+    if name == "NASNetMobile" and keras.backend.backend() == "torch":
+        pytest.skip("Keras does not build NASNet on PyTorch")
     size, expected = APPLICATIONS[name]
     options = {"dropout_rate": 0.1} if name == "MobileNetV3Small" else {}
     model = getattr(keras.applications, name)(

@@ -160,8 +160,8 @@ class QuantizedSoftmax(QuantizedLayer):
         values = ops.cast(inputs, "int32")
         exponentials = ops.take(table, ops.max(values, axis=-1, keepdims=True) - values, axis=0)
         step = self.output_qparams.scale
-        # LiteRT's 1 / (sum * step), written as 256 / sum: the step is a power of two, and TensorFlow
-        # would compute a quotient of 1 by an approximate reciprocal. Each maximum stops a compiler:
+        # LiteRT's 1 / (sum * step), written as 256 / sum: the step is a power of two, and of a
+        # quotient of 1 TensorFlow makes an approximate reciprocal. Each maximum stops a compiler:
         # the first from dividing by the sum at the end, the second from contracting the product
         # into the subtraction.
         factor = ops.maximum(1.0 / step / self._sequential_sum(exponentials), 0.0)

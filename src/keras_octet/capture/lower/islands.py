@@ -73,7 +73,8 @@ def _copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
     for old, new in zip(sources, targets, strict=True):
         state: dict[str, Any] = {}
         old.save_own_variables(state)
-        new.load_own_variables(state)
+        # Copies: on JAX an assignment would share the buffer, which training gives away.
+        new.load_own_variables({key: _own(value) for key, value in state.items()})
     for old, new in zip(source.weights, target.weights, strict=True):
         if tuple(old.shape) != tuple(new.shape):
             raise ValueError("the copy has weights of other shapes")

@@ -15,6 +15,7 @@ from keras_octet.capture.lower.islands import emit_island
 from keras_octet.capture.lower.registry import Call, find_rule
 from keras_octet.capture.trace import Trace, TraceError, trace
 from keras_octet.capture.vocabulary import is_canonical
+from keras_octet.errors import CaptureError
 
 _FLOATS = {"float16", "bfloat16", "float64"}
 
@@ -79,7 +80,17 @@ class Lowering:
                 lowering=self,
                 name=operation.name if is_layer or name is None else name,
             )
-            results = tree.flatten(self.lower(call))
+            try:
+                results = tree.flatten(self.lower(call))
+            except CaptureError:
+                raise
+            except Exception as error:
+                where = "/".join((*path, operation.name))
+                raise CaptureError(
+                    f"{type(operation).__name__} {where!r} could not be captured: "
+                    f"{type(error).__name__}: {error}. Expected a layer or operation that can be "
+                    "copied and called on a symbolic tensor in float32."
+                ) from error
             for old, new in zip(node.outputs, results, strict=True):
                 tensors[id(old)] = new
 
