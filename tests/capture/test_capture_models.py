@@ -462,11 +462,20 @@ def test_a_subclassed_model_is_not_changed() -> None:
     assert_same(run(model, data), expected, 0.0)
 
 
-def test_weights_are_copies() -> None:
-    model = sequential((4,), L.Dense(3), L.BatchNormalization())
+def test_a_failure_names_the_layer() -> None:
+    model = sequential((4,), L.Dense(3, name="guilty"))
+    model.layers[0].__dict__["units"] = 7  # Damaged.
+    with pytest.raises(CaptureError, match="Dense 'guilty' could not be captured"):
+        capture(model)
+
+
+@pytest.mark.parametrize("follower", [L.BatchNormalization, L.ReLU, L.LayerNormalization])
+def test_weights_are_copies(follower: Any) -> None:
+    model = sequential((4,), L.Dense(3), follower())
     flat = capture(model)
     before = run(flat, np.ones((1, 4), "f"))
-    model.layers[0].kernel.assign(np.zeros((4, 3)))
+    for variable in model.variables:
+        variable.assign(np.zeros(variable.shape))
     assert_same(before, run(flat, np.ones((1, 4), "f")), 0.0)
 
 

@@ -162,6 +162,14 @@ def test_merging_tensors_of_two_ranks() -> None:
     assert kinds(captured(model)) == Counter(Multiply=1, Reshape=1)
 
 
+def test_resizing_integer_images_keeps_integers() -> None:
+    def function(x: Any) -> Any:
+        return L.Conv2D(4, 3)(L.Rescaling(1 / 255)(L.RandomFlip()(L.Resizing(5, 5)(x))))
+
+    flat = captured(functional(function, (6, 7, 3), dtype="uint8"))
+    assert kinds(flat) == Counter(Resizing=1, Cast=1, Conv2D=1)
+
+
 def test_layers_for_training_vanish() -> None:
     model = sequential(
         (8, 8, 3),

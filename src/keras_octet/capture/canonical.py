@@ -89,7 +89,7 @@ class _Given(keras.initializers.Initializer):
 
 def to_numpy(value: Any) -> np.ndarray:
     """Any variable, tensor or array as a float32 (or its own integer or bool dtype) array."""
-    array = np.asarray(keras.ops.convert_to_numpy(value))
+    array = np.array(keras.ops.convert_to_numpy(value))
     if array.dtype.kind in "iub":
         return array
     return array.astype(np.float32)

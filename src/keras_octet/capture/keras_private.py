@@ -16,6 +16,9 @@ from keras.src import backend, tree
 from keras.src.activations import activations as activation_operations
 from keras.src.backend.common import KerasVariable, global_state
 from keras.src.layers.layer import CallContext
+from keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing_layer import (
+    BaseImagePreprocessingLayer,
+)
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
 from keras.src.ops import image as image_operations
@@ -23,6 +26,7 @@ from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 
 __all__ = [
+    "BaseImagePreprocessingLayer",
     "Functional",
     "activation_operations",
     "core_operations",

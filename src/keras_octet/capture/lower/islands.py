@@ -8,7 +8,12 @@ import keras
 import numpy as np
 
 from keras_octet.capture.alias import alias
-from keras_octet.capture.keras_private import core_operations, is_concrete_tensor, tree
+from keras_octet.capture.keras_private import (
+    BaseImagePreprocessingLayer,
+    core_operations,
+    is_concrete_tensor,
+    tree,
+)
 from keras_octet.capture.lower.registry import Call
 
 _REDUCED = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
@@ -28,8 +33,14 @@ def emit_island(call: Call) -> Any:
         args, kwargs = tree.map_structure(_own, (tuple(call.args), dict(call.kwargs)))
         outputs = copy(*args, **kwargs)
 
+    # Image layers keep integers at run time, whatever dtype they announce.
+    integers = any("float" not in tensor.dtype for tensor in call.inputs)
+    unsure = integers and isinstance(operation, BaseImagePreprocessingLayer)
+
     def to_float32(tensor: Any) -> Any:
-        if isinstance(tensor, keras.KerasTensor) and str(tensor.dtype) in _REDUCED:
+        if not isinstance(tensor, keras.KerasTensor):
+            return tensor
+        if tensor.dtype in _REDUCED or (unsure and "float" in tensor.dtype):
             return call.emit_operation(
                 core_operations.Cast, tensor, suffix="_to_float32", dtype="float32"
             )
