@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -53,6 +54,10 @@ def keras_runner(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> R
             variable.assign(keras.ops.copy(variable.value))
 
     def run(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        # PyTorch's tree functions leave reference cycles around the inputs and outputs of a call.
+        # They are young, so this is quick, and it frees the last call's tensors before new ones.
+        if keras.backend.backend() == "torch":
+            gc.collect(1)
         # A single output comes without its list.
         outputs = keras.tree.flatten(extended.predict_on_batch(arrays))
         return dict(zip(tensors, outputs, strict=True))
