@@ -96,6 +96,13 @@ def test_hard_sigmoid_of_a_convolution_is_a_convolution_and_a_relu() -> None:
     assert operations(flat)[1].max_value == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("bound", "left"), [(None, 0), (2.0, 1)])
+def test_a_scale_by_channel_passes_a_relu_without_bound(bound: float | None, left: int) -> None:
+    model = sequential((4,), L.Dense(3), L.ReLU(bound), L.Rescaling([0.5, 2.0, 3.0]))
+    data = np.random.default_rng(0).normal(0, 10, (20, 4)).astype("float32")
+    assert kinds(captured(model, data))["Rescaling"] == left
+
+
 def test_a_negative_scale_does_not_pass_a_relu() -> None:
     model = functional(lambda x: ops.relu(L.Dense(3)(x)) * -2.0, (4,))
     assert kinds(captured(model))["Rescaling"] == 1
