@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 import zipfile
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from keras_octet.engines import Program, check_engine, compile_program, default_engine
 from keras_octet.errors import ExportError
+from keras_octet.files import atomic_path
 from keras_octet.layers import QuantizedLayer, QuantizedLinear
 from keras_octet.layers.base import register
 
@@ -237,16 +237,9 @@ class QuantizedModel(keras.Model):
         if path.suffix != ".keras" or zipped is False or (path.exists() and not overwrite):
             super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
             return
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as directory:
-            plain, packed = Path(directory) / path.name, Path(directory) / "packed"
-            super().save(plain, zipped=True, **kwargs)
-            with (
-                zipfile.ZipFile(plain) as source,
-                zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
-            ):
-                for item in source.infolist():
-                    target.writestr(item.filename, source.read(item))
-            packed.replace(path)
+        with atomic_path(path) as temporary:
+            super().save(temporary, zipped=True, **kwargs)
+            _compress(temporary)
 
     def to_tflite(self) -> bytes:
         """The model as the bytes of a `.tflite` file that computes the same bits.
@@ -269,7 +262,20 @@ class QuantizedModel(keras.Model):
         if format != "tflite" or not str(filepath).endswith(".tflite"):
             super().export(filepath, format=format, **kwargs)
             return
-        write_atomically(Path(filepath), self.to_tflite())
+        content = self.to_tflite()
+        with atomic_path(filepath) as temporary:
+            temporary.write_bytes(content)
+
+
+def _compress(path: Path) -> None:
+    """Deflate the entries of the ZIP file at `path`: Keras only stores them."""
+    with (
+        atomic_path(path) as packed,
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+    ):
+        for item in source.infolist():
+            target.writestr(item.filename, source.read(item))
 
 
 def _as_arrays(structure: Any) -> Any:
@@ -287,13 +293,3 @@ def _as_arrays(structure: Any) -> Any:
         except Exception:  # Each backend has its own error for a traced tensor.
             return None
     return keras.tree.pack_sequence_as(structure, arrays) if arrays else None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to a temporary file beside `path`, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

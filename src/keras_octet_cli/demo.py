@@ -15,10 +15,10 @@ import numpy as np
 from keras import layers
 
 import keras_octet as ko
+from keras_octet.files import atomic_path
 from keras_octet_cli.backend import native_messages_held_back
 from keras_octet_cli.console import Advance, Console, byte_size, comparison
 from keras_octet_cli.demo_data import Images, load_images
-from keras_octet_cli.files import write_atomically
 
 NUM_CALIBRATION_IMAGES = 128
 NUM_LATENCY_CALLS = 200
@@ -76,7 +76,8 @@ def run(output: Path | None, *, console: Console) -> None:
     with tempfile.TemporaryDirectory() if output is None else nullcontext(output) as folder:
         paths = [Path(folder) / name for name in FILES]
         for path, write in zip(paths, (model.save, quantized.save, quantized.export), strict=True):
-            write_atomically(path, write)
+            with atomic_path(path) as temporary:
+                write(temporary)
         sizes = [path.stat().st_size for path in paths]
 
     with native_messages_held_back():  # LiteRT says once that it created its delegate

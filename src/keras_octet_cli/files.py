@@ -1,12 +1,9 @@
-"""Files a command reads and writes: models, calibration arrays, recipes, atomic outputs."""
+"""Files a command reads: models and calibration arrays."""
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -68,39 +65,6 @@ def load_calibration_data(path: Path, input_names: Collection[str]) -> Any:
     if "x" in arrays and not arrays.keys() & set(input_names):
         return arrays["x"]
     return arrays
-
-
-def check_folder(path: Path) -> None:
-    """Fail before the work starts if the folder of the output `path` is missing.
-
-    Raises:
-        FileNotFoundError: naming the folder.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "No such folder", str(path.parent))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary path beside `path`, then rename it to `path`.
-
-    The temporary file has the same suffix. If anything fails or is interrupted, it is removed and
-    `path` is as it was.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _first_line(error: Exception) -> str:

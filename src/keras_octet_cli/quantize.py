@@ -12,14 +12,10 @@ from rich.markup import escape
 
 import keras_octet as ko
 from keras_octet.errors import RecipeError
+from keras_octet.files import check_folder
 from keras_octet.recipe import OBSERVERS
 from keras_octet_cli.console import Console, byte_size, comparison
-from keras_octet_cli.files import (
-    check_folder,
-    load_calibration_data,
-    load_float_model,
-    write_atomically,
-)
+from keras_octet_cli.files import load_calibration_data, load_float_model
 
 
 def run(
@@ -54,7 +50,7 @@ def run(
     quantized = ko.quantize(model, data, recipe=recipe, progress=console.library_progress)
     seconds = time.perf_counter() - started
     write = quantized.export if output_path.suffix == ".tflite" else quantized.save
-    write_atomically(output_path, write)
+    write(output_path)
 
     report = quantized.report
     sizes = model_path.stat().st_size, output_path.stat().st_size

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import math
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 
 from keras_octet.calibrate.observers import TensorObserver, restore_observer
 from keras_octet.errors import CalibrationError, RecipeError
+from keras_octet.files import atomic_path
 from keras_octet.recipe import Observer
 
 CALIBRATION_FORMAT = "keras-octet calibration"
@@ -154,20 +153,10 @@ class Calibration(Mapping[str, TensorObserver]):
         return cls(observers, num_samples=num_samples)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a JSON file. It appears whole or not at all: written aside, then renamed."""
-        path = Path(path)
+        """Write a JSON file. It appears whole or not at all."""
         text = json.dumps(self.get_config(), allow_nan=False)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Calibration:
