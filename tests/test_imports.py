@@ -23,11 +23,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("qparams",),
     ("arithmetic",),
     ("recipe",),
-    ("capture.graph", "tflite.graph"),
+    ("capture.graph", "tflite.graph", "tflite.info"),
     ("capture", "calibrate", "layers"),
     ("ops", "tflite.emit"),
     ("choose",),
     ("transform", "engines"),
+    ("exportable",),
     ("model",),
     ("tflite", "validate"),
     ("api",),
@@ -35,7 +36,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 )
 RANK = {unit: rank for rank, units in enumerate(ROWS) for unit in units}
 # The model's methods reach up to what writes it, when they are called.
-UPWARD = {("model", "tflite")}
+UPWARD = {("exportable", "tflite"), ("model", "tflite")}
 BACKENDS = ("tensorflow", "jax", "torch")
 
 

@@ -11,6 +11,7 @@ from keras_octet.errors import (
     OctetError,
     RecipeError,
 )
+from keras_octet.exportable import ExportableModel
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
 from keras_octet.qparams import QParams
 from keras_octet.recipe import (
@@ -24,6 +25,7 @@ from keras_octet.recipe import (
     Scheme,
     recipes,
 )
+from keras_octet.tflite.load import load_model
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ __all__ = [
     "EngineError",
     "Entropy",
     "ExportError",
+    "ExportableModel",
     "LayerReport",
     "MinMax",
     "ModelFileError",
@@ -49,6 +52,7 @@ __all__ = [
     "Rule",
     "Scheme",
     "calibrate",
+    "load_model",
     "quantize",
     "recipes",
 ]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-import zipfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +11,7 @@ import numpy as np
 
 from keras_octet.engines import Program, check_engine, compile_program, default_engine
 from keras_octet.errors import ExportError
-from keras_octet.files import atomic_path
+from keras_octet.exportable import ExportableModel
 from keras_octet.layers import QuantizedLayer, QuantizedLinear
 from keras_octet.layers.base import register
 
@@ -79,7 +76,7 @@ class QuantizationReport:
 
 
 @register
-class QuantizedModel(keras.Model):
+class QuantizedModel(ExportableModel):
     """A functional Keras model of quantized layers; what `keras_octet.quantize` returns.
 
     Behaves as any Keras model: `summary`, `predict`, `evaluate`, `save`, use inside another model.
@@ -91,7 +88,6 @@ class QuantizedModel(keras.Model):
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         report = kwargs.pop("report", None)
-        output_names = kwargs.pop("output_names", None)
         engine = kwargs.pop("engine", None) or default_engine()
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._report = (
@@ -99,8 +95,6 @@ class QuantizedModel(keras.Model):
             if isinstance(report, dict)
             else report or QuantizationReport()
         )
-        if output_names is not None:
-            self.output_names = list(output_names)
         self._engine = check_engine(engine)
         self._program: Program | None = None
 
@@ -125,7 +119,6 @@ class QuantizedModel(keras.Model):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config["report"] = self.report.get_config()
-        config["output_names"] = list(self.output_names)
         config["engine"] = self.engine
         return config
 
@@ -224,58 +217,6 @@ class QuantizedModel(keras.Model):
                     qparams = layer.input_qparams[index] if layer.input_qparams else None
                     found[tensor.name] = qparams or layer.output_qparams
         return found
-
-    def save(
-        self,
-        filepath: str | os.PathLike[str],
-        overwrite: bool = True,
-        zipped: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """As `keras.Model.save`; a `.keras` file is compressed, and appears whole or not at all."""
-        path = Path(filepath)
-        if path.suffix != ".keras" or zipped is False or (path.exists() and not overwrite):
-            super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
-            return
-        with atomic_path(path) as temporary:
-            super().save(temporary, zipped=True, **kwargs)
-            _compress(temporary)
-
-    def to_tflite(self) -> bytes:
-        """The model as the bytes of a `.tflite` file that computes the same bits.
-
-        Raises:
-            ExportError: naming every layer that `.tflite` cannot express.
-        """
-        from keras_octet.tflite.emit import EMITTERS
-        from keras_octet.tflite.write import to_tflite
-
-        return to_tflite(self, EMITTERS)
-
-    def export(
-        self, filepath: str | os.PathLike[str], format: str = "tflite", **kwargs: Any
-    ) -> None:
-        """Write a `.tflite` file, or with another `format` what `keras.Model.export` writes.
-
-        The file appears whole or not at all.
-        """
-        if format != "tflite" or not str(filepath).endswith(".tflite"):
-            super().export(filepath, format=format, **kwargs)
-            return
-        content = self.to_tflite()
-        with atomic_path(filepath) as temporary:
-            temporary.write_bytes(content)
-
-
-def _compress(path: Path) -> None:
-    """Deflate the entries of the ZIP file at `path`: Keras only stores them."""
-    with (
-        atomic_path(path) as packed,
-        zipfile.ZipFile(path) as source,
-        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
-    ):
-        for item in source.infolist():
-            target.writestr(item.filename, source.read(item))
 
 
 def _as_arrays(structure: Any) -> Any:

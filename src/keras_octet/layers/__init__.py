@@ -11,6 +11,7 @@ from keras_octet.layers.activation import (
 )
 from keras_octet.layers.base import QuantizedLayer
 from keras_octet.layers.boundary import Dequantize, Quantize
+from keras_octet.layers.constant import Constant
 from keras_octet.layers.convolution import (
     QuantizedConv2D,
     QuantizedConv2DTranspose,
@@ -48,6 +49,7 @@ from keras_octet.layers.pooling import (
 )
 
 __all__ = [
+    "Constant",
     "Dequantize",
     "Quantize",
     "QuantizedActivation",

@@ -14,12 +14,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.tflite.graph import TENSOR_TYPES, Graph, Operator, Tensor
+from keras_octet.tflite.info import FileInfo
 from keras_octet.tflite.versions import minimum_runtime, operator_version
 
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
-SIGNATURE = "serving_default"
-DESCRIPTION = "Written by keras-octet"
 _BUFFER_ALIGNMENT = 16
 # Codes above this do not fit the old one-byte field, which then holds this placeholder.
 _PLACEHOLDER_CODE = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
@@ -46,6 +45,7 @@ def pack(
     input_names: Sequence[str],
     output_names: Sequence[str],
     name: str,
+    info: FileInfo = FileInfo(),  # noqa: B008 (frozen)
 ) -> bytes:
     """The bytes of a model with one subgraph and one signature.
 
@@ -56,6 +56,7 @@ def pack(
         input_names: names of the inputs in the signature.
         output_names: names of the outputs in the signature.
         name: name of the subgraph.
+        info: key of the signature, metadata and description.
     """
     operators = [
         Operator(
@@ -90,20 +91,21 @@ def pack(
     signature = schema.SignatureDefT(
         inputs=_tensor_map(input_names, [position[i] for i in inputs]),
         outputs=_tensor_map(output_names, [position[i] for i in outputs]),
-        signatureKey=SIGNATURE,
+        signatureKey=info.signature,
         subgraphIndex=0,
     )
     runtime = minimum_runtime(codes).encode().ljust(16, b"\0")
-    metadata = schema.MetadataT(
-        name="min_runtime_version", buffer=buffers.add(np.frombuffer(runtime, np.uint8))
-    )
+    metadata = [
+        schema.MetadataT(name=name, buffer=buffers.add(np.frombuffer(content, np.uint8)))
+        for name, content in {**info.metadata, "min_runtime_version": runtime}.items()
+    ]
     model = schema.ModelT(
         version=SCHEMA_VERSION,
         operatorCodes=[_operator_code(*key) for key in codes],
         subgraphs=[subgraph],
-        description=DESCRIPTION,
+        description=info.description,
         buffers=buffers.items,
-        metadata=[metadata],
+        metadata=metadata,
         signatureDefs=[signature],
     )
     builder = AlignedBuilder(buffers.size + 256 * (len(kept) + len(operators)) + 4096)

@@ -77,23 +77,29 @@ class Quantization:
 
 @dataclass
 class Tensor:
-    """A tensor of the file; `data` is the value of a constant."""
+    """A tensor of the file; `data` is the value of a constant; a variable outlives a call."""
 
     name: str
     shape: Shape
     dtype: str
     quantization: Quantization | None = None
     data: np.ndarray | None = None
+    is_variable: bool = False
 
 
 @dataclass
 class Operator:
-    """One operator; `options` is an options object of the schema or None."""
+    """One operator; `options` is an options object of the schema or None.
+
+    A `"CUSTOM"` operator has a name of its own and options as bytes.
+    """
 
     code: str
     inputs: list[int]
     outputs: list[int]
     options: Any = None
+    custom_code: str = ""
+    custom_options: bytes = b""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from keras_octet.tflite.emit.common import EmitFunction
 from keras_octet.tflite.file import pack
 from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import Call, Graph, Quantization
+from keras_octet.tflite.info import FileInfo
 
 
 def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTERS) -> bytes:
@@ -23,8 +24,9 @@ def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTE
 
     Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
     The file has one subgraph, and one signature `"serving_default"` with the names of the
-    InputLayers and of the operations that make the outputs. A batch size of None is 1 in the file
-    and may be resized. The same model always gives the same bytes.
+    InputLayers and of the operations that make the outputs, unless `model.file_info` says
+    otherwise. A batch size of None is 1 in the file and may be resized. The same model always gives
+    the same bytes.
 
     Args:
         model: Functional or built Sequential model, channels last.
@@ -43,15 +45,17 @@ def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTE
             f"{type(model).__name__}. Call keras_octet.capture.capture(model) first."
         )
     _require_emitters(functional, emitters)
+    info = getattr(model, "file_info", None) or FileInfo()
     graph = Graph()
     read_as = _parameters_of_readers(functional)
     for tensor in functional.inputs:
-        graph.bind(tensor, _add_tensor(graph, tensor, read_as.get(id(tensor))))
+        graph.bind(tensor, _add_tensor(graph, tensor, info, read_as.get(id(tensor))))
     failures = []
     for node in iter_nodes(functional):
         qparams = getattr(node.operation, "output_qparams", None)
         for tensor in node.outputs:
-            graph.bind(tensor, _add_tensor(graph, tensor, qparams or read_as.get(id(tensor))))
+            parameters = qparams or read_as.get(id(tensor))
+            graph.bind(tensor, _add_tensor(graph, tensor, info, parameters))
         try:
             _emit(node, graph, emitters[type(node.operation)])
         except ExportError as error:
@@ -65,9 +69,10 @@ def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTE
         graph,
         inputs,
         outputs,
-        input_names=[tensor_name(tensor) for tensor in functional.inputs],
-        output_names=signature_output_names(functional.outputs),
+        input_names=info.input_names or [tensor_name(tensor) for tensor in functional.inputs],
+        output_names=info.output_names or signature_output_names(functional.outputs),
         name=model.name,
+        info=info,
     )
 
 
@@ -108,10 +113,13 @@ def _parameters_of_readers(model: Any) -> dict[int, QParams]:
     return found
 
 
-def _add_tensor(graph: Graph, tensor: keras.KerasTensor, qparams: QParams | None) -> int:
+def _add_tensor(
+    graph: Graph, tensor: keras.KerasTensor, info: FileInfo, qparams: QParams | None
+) -> int:
     dtype = str(tensor.dtype)
-    quantization = Quantization.of(qparams) if dtype == "int8" else None
-    return graph.tensor(tensor_name(tensor), tensor.shape, dtype, quantization)
+    quantization = Quantization.of(qparams) if qparams and dtype == qparams.dtype else None
+    name = tensor_name(tensor)
+    return graph.tensor(info.tensor_names.get(name, name), tensor.shape, dtype, quantization)
 
 
 def _emit(node: Any, graph: Graph, emit: EmitFunction) -> None:

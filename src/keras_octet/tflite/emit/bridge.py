@@ -1,4 +1,4 @@
-"""Between float and int8, and between two int8 scales."""
+"""Between float and int8, between two int8 scales, and constants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.tflite.graph import Graph
+from keras_octet.tflite.graph import Graph, to_numpy
 
 
 def emit_quantize(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
@@ -17,3 +17,8 @@ def emit_quantize(layer: Any, graph: Graph, inputs: list[int], output: int) -> N
 def emit_dequantize(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """DEQUANTIZE: int8 to float32."""
     graph.operator("DEQUANTIZE", inputs, [output], schema.DequantizeOptionsT())
+
+
+def emit_constant(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """No operator: the tensor of the layer holds its value."""
+    graph.tensors[output].data = to_numpy(layer.value)

@@ -87,6 +87,7 @@ def _add_quantizable() -> None:
     # Layers that exist in one of the two worlds only, or differ in how they are described.
     add_emitter(affine.emit_rescaling, K.Rescaling)
     add_emitter(affine.emit_quantized_scale, Q.QuantizedScale)
+    add_emitter(bridge.emit_constant, Q.Constant)
     add_emitter(
         pooling.emit_global_pooling("MEAN"),
         K.GlobalAveragePooling2D,

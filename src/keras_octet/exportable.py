@@ -1,0 +1,92 @@
+"""`ExportableModel`: a functional `keras.Model` that can be written as `.tflite`."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_octet.files import atomic_path
+from keras_octet.layers.base import register
+from keras_octet.tflite.info import FileInfo
+
+
+@register
+class ExportableModel(keras.Model):
+    """A functional Keras model of layers that `.tflite` can express.
+
+    What `keras_octet.load_model` makes of a float `.tflite` file; base of `QuantizedModel`.
+
+    Attributes:
+        file_info: names and metadata of the `.tflite` file that `export` writes.
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
+        info = kwargs.pop("file_info", None)
+        output_names = kwargs.pop("output_names", None)
+        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        if output_names is not None:
+            self.output_names = list(output_names)
+        self.file_info = FileInfo.from_config(info) if isinstance(info, dict) else info
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config["output_names"] = list(self.output_names)
+        if self.file_info is not None:
+            config["file_info"] = self.file_info.get_config()
+        return config
+
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.save`; a `.keras` file is compressed, and appears whole or not at all."""
+        path = Path(filepath)
+        if path.suffix != ".keras" or zipped is False or (path.exists() and not overwrite):
+            super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+            return
+        with atomic_path(path) as temporary:
+            super().save(temporary, zipped=True, **kwargs)
+            _compress(temporary)
+
+    def to_tflite(self) -> bytes:
+        """The model as the bytes of a `.tflite` file that computes the same bits.
+
+        Raises:
+            ExportError: naming every layer that `.tflite` cannot express.
+        """
+        from keras_octet.tflite.emit import EMITTERS
+        from keras_octet.tflite.write import to_tflite
+
+        return to_tflite(self, EMITTERS)
+
+    def export(
+        self, filepath: str | os.PathLike[str], format: str = "tflite", **kwargs: Any
+    ) -> None:
+        """Write a `.tflite` file, or with another `format` what `keras.Model.export` writes.
+
+        The file appears whole or not at all.
+        """
+        if format != "tflite" or not str(filepath).endswith(".tflite"):
+            super().export(filepath, format=format, **kwargs)
+            return
+        content = self.to_tflite()
+        with atomic_path(filepath) as temporary:
+            temporary.write_bytes(content)
+
+
+def _compress(path: Path) -> None:
+    """Deflate the entries of the ZIP file at `path`: Keras only stores them."""
+    with (
+        atomic_path(path) as packed,
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target,
+    ):
+        for item in source.infolist():
+            target.writestr(item.filename, source.read(item))

@@ -1,0 +1,57 @@
+"""What a `.tflite` file says beside its graph."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SIGNATURE = "serving_default"
+DESCRIPTION = "Written by keras-octet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """Names and notes of a `.tflite` file, kept so that writing it again gives them back.
+
+    Attributes:
+        signature: key of the signature.
+        input_names, output_names: names in the signature, in the order of the model's inputs and
+            outputs; empty for the names of the model's own tensors.
+        tensor_names: name of a tensor in the file, by the name of the Keras tensor, where the two
+            differ (Keras allows no `/`).
+        metadata: name to bytes.
+        description: free text.
+    """
+
+    signature: str = SIGNATURE
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    tensor_names: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
+    description: str = DESCRIPTION
+
+    def get_config(self) -> dict[str, Any]:
+        """As JSON can hold it: bytes in base64."""
+        return {
+            "signature": self.signature,
+            "input_names": list(self.input_names),
+            "output_names": list(self.output_names),
+            "tensor_names": dict(self.tensor_names),
+            "metadata": {
+                name: base64.b64encode(data).decode() for name, data in self.metadata.items()
+            },
+            "description": self.description,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> FileInfo:
+        return cls(
+            signature=config["signature"],
+            input_names=tuple(config["input_names"]),
+            output_names=tuple(config["output_names"]),
+            tensor_names=dict(config["tensor_names"]),
+            metadata={name: base64.b64decode(data) for name, data in config["metadata"].items()},
+            description=config["description"],
+        )

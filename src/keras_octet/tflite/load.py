@@ -1,0 +1,85 @@
+"""`load_model`: `.tflite` and `.keras` files as Keras models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import keras
+
+from keras_octet.errors import ModelFileError
+from keras_octet.exportable import ExportableModel
+from keras_octet.layers import QuantizedLayer
+from keras_octet.model import QuantizedModel
+from keras_octet.tflite.file import FILE_IDENTIFIER
+from keras_octet.tflite.read import build, parse
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+
+def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -> keras.Model:
+    """Load a `.tflite` file, or what Keras saves, as a Keras model.
+
+    Args:
+        source: path of the file; or the bytes of a `.tflite` file, or a binary stream of them.
+        signature: key of the signature of a `.tflite` file to load; by default its first.
+        **kwargs: of `keras.saving.load_model`, for what Keras saved.
+
+    Returns:
+        Of a quantized `.tflite` file a `QuantizedModel` that computes the same bits as LiteRT; of a
+        float one a functional model, which `quantize` takes.
+
+    Raises:
+        ModelFileError: the file is damaged, or has operators that are not supported.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(source, (str, os.PathLike)) and not _is_tflite(Path(source)):
+        return keras.saving.load_model(source, **kwargs)
+    data = _read(source)
+    built = build(parse(data), signature)
+    quantized = any(
+        isinstance(x._keras_history.operation, QuantizedLayer) for x in _tensors(built.outputs)
+    )
+    return (QuantizedModel if quantized else ExportableModel)(
+        built.inputs if len(built.inputs) > 1 else built.inputs[0],
+        built.outputs if len(built.outputs) > 1 else built.outputs[0],
+        name=built.name,
+        output_names=built.info.output_names,
+        file_info=built.info,
+    )
+
+
+def _is_tflite(path: Path) -> bool:
+    """By its content, or by its name if it is too short to tell."""
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(8)[4:] == FILE_IDENTIFIER or path.suffix == ".tflite"
+
+
+def _read(source: Source) -> bytes:
+    if isinstance(source, (str, os.PathLike)):
+        return Path(source).read_bytes()
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    data = source.read() if hasattr(source, "read") else None
+    if not isinstance(data, bytes):
+        raise ModelFileError(
+            "Expected a path, bytes or a binary stream. Received: "
+            f"{type(source).__name__} {source!r:.80}"
+        )
+    return data
+
+
+def _tensors(outputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+    """Every tensor that `outputs` are computed from, themselves included."""
+    found: dict[int, keras.KerasTensor] = {}
+    wanted = list(outputs)
+    while wanted:
+        tensor = wanted.pop()
+        if id(tensor) not in found:
+            found[id(tensor)] = tensor
+            history = tensor._keras_history
+            wanted += history.operation._inbound_nodes[history.node_index].input_tensors
+    return list(found.values())

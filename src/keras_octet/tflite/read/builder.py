@@ -1,0 +1,202 @@
+"""From a parsed `.tflite` file to a functional Keras model, operator by operator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_octet.capture.graph import tensor_name
+from keras_octet.errors import ModelFileError
+from keras_octet.tflite.graph import NO_TENSOR, Operator
+from keras_octet.tflite.info import SIGNATURE, FileInfo
+from keras_octet.tflite.read.call import Operand, ReadCall, kind_of
+from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
+from keras_octet.tflite.read.table import find_reader
+
+
+@dataclass
+class BuiltGraph:
+    """KerasTensors of a functional model, and what the file says beside the graph."""
+
+    inputs: list[keras.KerasTensor]
+    outputs: list[keras.KerasTensor]
+    name: str
+    info: FileInfo
+
+
+def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
+    """Build the subgraph of a signature.
+
+    Args:
+        file: what `parse` gives.
+        signature: key of the signature; by default the first, or subgraph 0 if there is none.
+
+    Raises:
+        ModelFileError: no such signature; operators that are not supported, all of them named.
+    """
+    chosen = _choose_signature(file, signature)
+    index = chosen.subgraph if chosen else 0
+    require_readers(file)
+    subgraph = file.subgraphs[index]
+    input_names = _signature_names(chosen.inputs if chosen else {}, subgraph, subgraph.inputs)
+    output_names = _signature_names(chosen.outputs if chosen else {}, subgraph, subgraph.outputs)
+    builder = _Builder(file, subgraph)
+    inputs, outputs = builder.run(input_names)
+    return BuiltGraph(
+        inputs=inputs,
+        outputs=outputs,
+        name=layer_name(subgraph.name) or "model",
+        info=FileInfo(
+            signature=chosen.key if chosen else SIGNATURE,
+            input_names=tuple(input_names),
+            output_names=tuple(output_names),
+            tensor_names=builder.tensor_names,
+            metadata=file.metadata,
+            description=file.description,
+        ),
+    )
+
+
+def _choose_signature(file: TFLiteFile, key: str | None) -> Signature | None:
+    if key is None:
+        return file.signatures[0] if file.signatures else None
+    for signature in file.signatures:
+        if signature.key == key:
+            return signature
+    raise ModelFileError(
+        f"The file has no signature {key!r}. It has: {[x.key for x in file.signatures]}"
+    )
+
+
+def _signature_names(
+    names: Mapping[str, int], subgraph: Subgraph, indices: Sequence[int]
+) -> list[str]:
+    """Names of `indices`: those of the signature, or of the tensors."""
+    known = {index: name for name, index in names.items()}
+    return [known.get(index, subgraph.tensors[index].name) for index in indices]
+
+
+def require_readers(file: TFLiteFile) -> None:
+    """Raises ModelFileError naming every operator of the file that has no read function."""
+    missing = []
+    for number, subgraph in enumerate(file.subgraphs):
+        for position, operator in enumerate(subgraph.operators):
+            kind = kind_of(operator, subgraph.tensors)
+            if find_reader(operator.code, kind) is None:
+                where = f"operator {position} of subgraph {number}"
+                code = operator.custom_code or operator.code
+                missing.append(f"  {code} ({kind}): {where}, {_output_name(operator, subgraph)!r}")
+    if missing:
+        raise ModelFileError(
+            f"{len(missing)} operator(s) of the file are not supported:\n" + "\n".join(missing)
+        )
+
+
+def _output_name(operator: Operator, subgraph: Subgraph) -> str:
+    return subgraph.tensors[operator.outputs[0]].name if operator.outputs else ""
+
+
+def layer_name(name: str) -> str:
+    """A tensor's name as Keras allows it: of several joined by `;` the first, no `/`."""
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", name.split(";")[0]).strip("_.-")
+
+
+class _Builder:
+    """One subgraph on its way to a functional graph."""
+
+    def __init__(self, file: TFLiteFile, subgraph: Subgraph) -> None:
+        self._file = file
+        self._subgraph = subgraph
+        self._values: dict[int, Any] = {}
+        self._names: dict[str, int] = {}
+        self.tensor_names: dict[str, str] = {}
+
+    def run(
+        self, input_names: Sequence[str]
+    ) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
+        """The inputs and the outputs, in the order of the subgraph."""
+        inputs = []
+        for index, name in zip(self._subgraph.inputs, input_names, strict=True):
+            tensor = self._subgraph.tensors[index]
+            value = keras.Input(
+                batch_shape=tensor.shape, dtype=tensor.dtype, name=self._free(layer_name(name))
+            )
+            self._bind(index, value)
+            inputs.append(value)
+        if not inputs:
+            raise ModelFileError(f"Subgraph {self._subgraph.name!r} has no inputs.")
+        for operator in self._subgraph.operators:
+            self._add(operator, inputs[0])
+        return inputs, [self._output(index, inputs[0]) for index in self._subgraph.outputs]
+
+    def _add(self, operator: Operator, reference: keras.KerasTensor) -> None:
+        tensors = self._subgraph.tensors
+        kind = kind_of(operator, tensors)
+        read = find_reader(operator.code, kind)
+        assert read is not None
+        call = ReadCall(
+            operator=operator,
+            kind=kind,
+            name=self._free(layer_name(_output_name(operator, self._subgraph)) or "layer"),
+            inputs=[None if i == NO_TENSOR else self._operand(i) for i in operator.inputs],
+            outputs=[tensors[i] for i in operator.outputs],
+            reference=reference,
+            submodel=self._submodel,
+        )
+        try:
+            results = read(call)
+        except ModelFileError:
+            raise
+        except Exception as error:
+            # A layer refuses what the file says of it: shapes that do not fit, say.
+            raise ModelFileError(
+                f"{operator.code} {call.name!r} does not fit its tensors: {error}"
+            ) from error
+        results = results if isinstance(results, (list, tuple)) else [results]
+        if len(results) != len(operator.outputs):
+            raise ModelFileError(
+                f"{operator.code} {call.name!r} has {len(operator.outputs)} outputs; expected "
+                f"{len(results)}."
+            )
+        for index, result in zip(operator.outputs, results, strict=True):
+            self._bind(index, result)
+
+    def _bind(self, index: int, value: Any) -> None:
+        self._values[index] = value
+        stored = self._subgraph.tensors[index].name
+        if isinstance(value, keras.KerasTensor) and tensor_name(value) != stored:
+            self.tensor_names.setdefault(tensor_name(value), stored)
+
+    def _operand(self, index: int) -> Operand:
+        tensor = self._subgraph.tensors[index]
+        value = self._values.get(index, tensor.data)
+        if value is None:
+            value = np.zeros([size or 0 for size in tensor.shape], np.float32)
+        if isinstance(value, keras.KerasTensor):
+            return Operand(tensor, value=value)
+        return Operand(tensor, constant=value)
+
+    def _output(self, index: int, reference: keras.KerasTensor) -> keras.KerasTensor:
+        operand = self._operand(index)
+        if operand.value is not None:
+            return operand.value
+        raise ModelFileError(f"Output {operand.tensor.name!r} is a constant.")
+
+    def _submodel(self, index: int) -> keras.Model:
+        if not 0 < index < len(self._file.subgraphs):
+            raise ModelFileError(f"An operator calls subgraph {index}, which is not there.")
+        subgraph = self._file.subgraphs[index]
+        names = [subgraph.tensors[i].name for i in subgraph.inputs]
+        inputs, outputs = _Builder(self._file, subgraph).run(names)
+        return keras.Model(inputs, outputs, name=layer_name(subgraph.name) or f"subgraph_{index}")
+
+    def _free(self, name: str) -> str:
+        name = name or "input"
+        seen = self._names.get(name, 0)
+        self._names[name] = seen + 1
+        return self._free(f"{name}_{seen}") if seen else name

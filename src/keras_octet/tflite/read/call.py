@@ -1,0 +1,166 @@
+"""One operator of a file as its read function sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_octet.errors import ModelFileError
+from keras_octet.qparams import QParams
+from keras_octet.tflite.graph import Operator, Quantization, Tensor
+
+Result = Any
+"""What a read function returns: a KerasTensor, or an array for a constant; a list for several."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One input of an operator: a tensor of the model being built, or a constant.
+
+    Attributes:
+        tensor: what the file says of it.
+        value: the KerasTensor; None for a constant.
+        constant: the array; None for a tensor. Unknown sizes in shape arithmetic are None in an
+            array of objects.
+    """
+
+    tensor: Tensor
+    value: keras.KerasTensor | None = None
+    constant: np.ndarray | None = None
+
+    @property
+    def is_constant(self) -> bool:
+        return self.value is None
+
+    @property
+    def qparams(self) -> QParams:
+        return qparams_of(self.tensor)
+
+    @property
+    def quantization(self) -> Quantization:
+        """Raises ModelFileError when the tensor has none."""
+        if self.tensor.quantization is None:
+            raise ModelFileError(f"Tensor {self.tensor.name!r} has no quantization parameters.")
+        return self.tensor.quantization
+
+
+@dataclass
+class ReadCall:
+    """One operator.
+
+    Attributes:
+        operator: code, options and custom code.
+        kind: `"float"`, `"int8"`, `"int16"`, `"hybrid"` or `"integer"`; see `kind_of`.
+        name: a free name for the layer.
+        inputs: in the order of the operator; None for an optional input that is not there.
+        outputs: what the file says of the outputs.
+        reference: some input of the model, for layers that hold a constant.
+        submodel: builds the functional model of another subgraph, for control flow.
+    """
+
+    operator: Operator
+    kind: str
+    name: str
+    inputs: Sequence[Operand | None]
+    outputs: Sequence[Tensor]
+    reference: keras.KerasTensor
+    submodel: Callable[[int], keras.Model]
+
+    @property
+    def code(self) -> str:
+        return self.operator.code
+
+    @property
+    def options(self) -> Any:
+        """The options object of the schema.
+
+        Raises:
+            ModelFileError: the file has none for this operator.
+        """
+        if self.operator.options is None:
+            raise ModelFileError(f"{self.code} {self.name!r} has no options.")
+        return self.operator.options
+
+    def operand(self, index: int) -> Operand:
+        """An input that must be there."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if found is None:
+            raise ModelFileError(f"{self.code} {self.name!r} has no input {index}.")
+        return found
+
+    def optional(self, index: int) -> Operand | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def constant(self, index: int) -> np.ndarray:
+        """The value of an input that must be a constant."""
+        found = self.operand(index)
+        if found.constant is None:
+            raise ModelFileError(
+                f"{self.code} {self.name!r} needs a constant as input {index}; it is computed when "
+                "the model runs, which is not supported."
+            )
+        return found.constant
+
+    def tensor(self, index: int) -> keras.KerasTensor:
+        """An input as a KerasTensor; a constant becomes a layer that holds it."""
+        found = self.operand(index)
+        if found.value is not None:
+            return found.value
+        from keras_octet.layers import Constant
+
+        assert found.constant is not None
+        layer = Constant(
+            shape=found.constant.shape,
+            value_dtype=found.constant.dtype.name,
+            output_qparams=qparams_of(found.tensor) if found.tensor.quantization else None,
+            name=f"{self.name}_constant_{index}",
+        )
+        value = layer(self.reference)
+        layer.value.assign(found.constant)
+        return value
+
+    @property
+    def output_qparams(self) -> QParams:
+        return qparams_of(self.outputs[0])
+
+
+ReadFunction = Callable[[ReadCall], Result]
+
+
+def qparams_of(tensor: Tensor) -> QParams:
+    """Per-tensor parameters.
+
+    Raises:
+        ModelFileError: there are none, or one per channel.
+    """
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale.size != 1:
+        found = "none" if quantization is None else f"{quantization.scale.size}"
+        raise ModelFileError(
+            f"Tensor {tensor.name!r} of type {tensor.dtype} needs one scale. Received: {found}."
+        )
+    return QParams(
+        scale=float(quantization.scale[0]),
+        zero_point=int(quantization.zero_point[0]),
+        dtype=tensor.dtype,
+    )
+
+
+def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
+    """Which arithmetic an operator uses, from the types of its tensors.
+
+    `"hybrid"`: float inputs with integer weights. `"integer"`: anything but float, int8, int16.
+    """
+    inputs = [tensors[i] for i in operator.inputs if i >= 0]
+    running = [x for x in inputs if x.data is None] or inputs
+    # TRANSPOSE_CONV and some others read a shape first.
+    first = next((x for x in running if x.dtype in ("float32", "int8", "int16")), None)
+    dtype = first.dtype if first else (running[0].dtype if running else "")
+    if dtype == "float32":
+        weights = (x for x in inputs if x.data is not None and x.quantization is not None)
+        return "hybrid" if any(x.dtype in ("int8", "int4", "int2") for x in weights) else "float"
+    return dtype if dtype in ("int8", "int16") else "integer"

@@ -1,0 +1,91 @@
+"""int8 layers with weights: FULLY_CONNECTED, CONV_2D, DEPTHWISE_CONV_2D."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_octet import layers
+from keras_octet.errors import ModelFileError
+from keras_octet.tflite.read.call import Operand, ReadCall
+from keras_octet.tflite.read.options import activation_of, padding_of
+
+
+def read_conv_2d(call: ReadCall) -> Any:
+    """Kernel `(out, h, w, in / groups)` becomes `(h, w, in / groups, out)`."""
+    options = call.options
+    kernel = call.constant(1)
+    if kernel.ndim != 4:
+        raise ModelFileError(f"CONV_2D {call.name!r} has a kernel of shape {kernel.shape}.")
+    source = call.tensor(0)
+    layer = layers.QuantizedConv2D(
+        filters=kernel.shape[0],
+        kernel_size=kernel.shape[1:3],
+        strides=(options.strideH, options.strideW),
+        padding=padding_of(call),
+        dilation_rate=(options.dilationHFactor, options.dilationWFactor),
+        groups=max(1, source.shape[-1] // max(kernel.shape[3], 1)),
+        activation=activation_of(call),
+        input_qparams=[call.operand(0).qparams],
+        output_qparams=call.output_qparams,
+        name=call.name,
+    )
+    output = layer(source)
+    assign_weights(layer, kernel.transpose(1, 2, 3, 0), call)
+    return output
+
+
+def read_depthwise_conv_2d(call: ReadCall) -> Any:
+    """Kernel `(1, h, w, in * multiplier)` becomes `(h, w, in, multiplier)`."""
+    options = call.options
+    kernel = call.constant(1)
+    source = call.tensor(0)
+    channels = source.shape[-1]
+    if kernel.ndim != 4 or kernel.shape[0] != 1 or kernel.shape[3] % channels:
+        raise ModelFileError(
+            f"DEPTHWISE_CONV_2D {call.name!r} has a kernel of shape {kernel.shape} for "
+            f"{channels} channels."
+        )
+    multiplier = kernel.shape[3] // channels
+    layer = layers.QuantizedDepthwiseConv2D(
+        kernel_size=kernel.shape[1:3],
+        strides=(options.strideH, options.strideW),
+        padding=padding_of(call),
+        dilation_rate=(options.dilationHFactor, options.dilationWFactor),
+        depth_multiplier=multiplier,
+        activation=activation_of(call),
+        input_qparams=[call.operand(0).qparams],
+        output_qparams=call.output_qparams,
+        name=call.name,
+    )
+    output = layer(source)
+    assign_weights(layer, kernel.reshape(*kernel.shape[1:3], channels, multiplier), call)
+    return output
+
+
+def read_fully_connected(call: ReadCall) -> Any:
+    """Kernel `(out, in)` becomes `(in, out)`."""
+    kernel = call.constant(1)
+    layer = layers.QuantizedDense(
+        units=kernel.shape[0],
+        activation=activation_of(call),
+        input_qparams=[call.operand(0).qparams],
+        output_qparams=call.output_qparams,
+        name=call.name,
+    )
+    output = layer(call.tensor(0))
+    assign_weights(layer, kernel.transpose(), call)
+    return output
+
+
+def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall) -> None:
+    """Kernel in the layout of the Keras layer, bias of input 2 or zeros, and the scales."""
+    channels = layer.bias.shape[0]
+    weights: Operand = call.operand(1)
+    if weights.quantization.zero_point.any():
+        raise ModelFileError(f"{call.code} {call.name!r} has weights with a zero point.")
+    scale = np.broadcast_to(weights.quantization.scale, (channels,))
+    given = call.optional(2)
+    bias = np.zeros(channels, np.int32) if given is None else call.constant(2)
+    layer.assign_weights(kernel, bias, scale)
