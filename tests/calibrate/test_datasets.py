@@ -3,7 +3,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from keras_octet.calibrate.datasets import iter_batches, open_dataset
+from keras_octet.calibrate.datasets import iter_batches, open_dataset, open_labelled
 from keras_octet.errors import CalibrationError
 
 N = 10
@@ -341,3 +341,34 @@ class TestTorch:
         for variant in (tensor, tensor.double(), tensor.bfloat16(), tensor.requires_grad_()):
             (received,) = joined(variant, one_input())
             np.testing.assert_allclose(received, X, rtol=1e-2)
+
+
+LABELS = np.arange(10)
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        (X, LABELS),
+        [(X[i : i + 4], LABELS[i : i + 4]) for i in range(0, 10, 4)],
+        lambda: ((X[i : i + 4], LABELS[i : i + 4]) for i in range(0, 10, 4)),
+    ],
+    ids=["arrays", "batches", "function"],
+)
+def test_labels_stay_with_their_samples(dataset) -> None:
+    batches = list(open_labelled(dataset, one_input(), batch_size=4).iterator)
+    assert [batch.labels.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    np.testing.assert_array_equal(np.concatenate([batch.arrays[0] for batch in batches]), X)
+    assert all(batch.sample_weight is None for batch in batches)
+
+
+def test_labels_and_weights_of_several_outputs_are_cut_alike() -> None:
+    labels = {"a": LABELS, "b": LABELS[:, None] + 100}
+    (batch, *_) = open_labelled((X, labels, LABELS / 10), one_input(), batch_size=3).iterator
+    assert batch.labels["a"].tolist() == [0, 1, 2]
+    assert batch.labels["b"].tolist() == [[100], [101], [102]]
+    assert batch.sample_weight.tolist() == [0.0, 0.1, 0.2]
+
+
+def test_data_without_labels_have_none() -> None:
+    assert all(batch.labels is None for batch in open_labelled(X, one_input()).iterator)

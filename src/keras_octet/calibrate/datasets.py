@@ -7,8 +7,8 @@ can do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import keras
 
@@ -23,15 +23,33 @@ EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Batches:
+class LabelledBatch:
+    """One batch.
+
+    Attributes:
+        arrays: one for each of `model.inputs`, batch axis first, checked.
+        labels: as the dataset gives them, not checked; None if there are none.
+        sample_weight: the same for weights of the samples.
+    """
+
+    arrays: list[Any]
+    labels: Any = None
+    sample_weight: Any = None
+
+
+BatchType = TypeVar("BatchType")
+
+
+@dataclass(frozen=True)
+class Batches(Generic[BatchType]):
     """A dataset as batches; iterate once.
 
     Attributes:
-        iterator: gives one list a batch: an array for each of `model.inputs`, batch axis first.
+        iterator: gives the batches.
         num_batches: None if only iterating tells.
     """
 
-    iterator: Iterator[list[Any]]
+    iterator: Iterator[BatchType]
     num_batches: int | None
 
 
@@ -65,16 +83,24 @@ def iter_batches(dataset: Any, model: keras.Model, *, batch_size: int = 32) -> I
     return open_dataset(dataset, model, batch_size=batch_size).iterator
 
 
-def open_dataset(dataset: Any, model: keras.Model, *, batch_size: int = 32) -> Batches:
+def open_dataset(dataset: Any, model: keras.Model, *, batch_size: int = 32) -> Batches[list[Any]]:
     """As `iter_batches`, with the number of batches where it is known."""
+    batches = open_labelled(dataset, model, batch_size=batch_size)
+    return Batches((batch.arrays for batch in batches.iterator), batches.num_batches)
+
+
+def open_labelled(
+    dataset: Any, model: keras.Model, *, batch_size: int = 32
+) -> Batches[LabelledBatch]:
+    """As `open_dataset`, with the labels and sample weights of each batch where there are any."""
     structure = _Structure(model)
     if _is_refused(dataset):
         raise CalibrationError(
             f"The representative dataset must be {EXPECTED}. Received: {_describe(dataset)}"
         )
-    leaves = _match_whole(dataset, structure)
-    if leaves is not None:
-        return _cut(leaves, structure, batch_size)
+    whole = _match_whole(dataset, structure)
+    if whole is not None:
+        return _cut(whole, structure, batch_size)
     if is_array(dataset) or isinstance(dataset, Mapping):
         raise CalibrationError(structure.mismatch("The representative dataset", dataset))
     if isinstance(dataset, keras.utils.PyDataset):
@@ -94,7 +120,7 @@ def open_dataset(dataset: Any, model: keras.Model, *, batch_size: int = 32) -> B
                 "The function given as representative dataset must return or yield batches. "
                 f"Received: {_describe(result)}"
             )
-        return open_dataset(result, model, batch_size=batch_size)
+        return open_labelled(result, model, batch_size=batch_size)
     try:
         iterator = iter(dataset)
     except TypeError:
@@ -134,12 +160,14 @@ class _Structure:
             return None
         return leaves if all(is_array(leaf) for leaf in leaves) else None
 
-    def match_labelled(self, value: Any) -> list[Any] | None:
-        """As `match`, and otherwise without labels and sample weights."""
+    def match_labelled(self, value: Any) -> LabelledBatch | None:
+        """As `match`, and otherwise with labels and sample weights."""
         leaves = self.match(value)
-        if leaves is None and isinstance(value, (list, tuple)) and 1 <= len(value) <= 3:
+        if leaves is not None:
+            return LabelledBatch(leaves)
+        if isinstance(value, (list, tuple)) and 1 <= len(value) <= 3:
             leaves = self.match(value[0])
-        return leaves
+        return None if leaves is None else LabelledBatch(leaves, *value[1:])
 
     def mismatch(self, where: str, value: Any) -> str:
         """The error message for data that do not match."""
@@ -174,7 +202,7 @@ def _match(structure: Any, value: Any, found: dict[int, Any]) -> bool:
     return is_array(value)
 
 
-def _match_whole(dataset: Any, structure: _Structure) -> list[Any] | None:
+def _match_whole(dataset: Any, structure: _Structure) -> LabelledBatch | None:
     """The arrays of a dataset that is given whole, or None if it is given in batches.
 
     Only a tuple can have labels: a list is a list of batches, unless it has the structure of the
@@ -182,18 +210,30 @@ def _match_whole(dataset: Any, structure: _Structure) -> list[Any] | None:
     """
     if isinstance(dataset, tuple):
         return structure.match_labelled(dataset)
-    return structure.match(dataset)
+    leaves = structure.match(dataset)
+    return None if leaves is None else LabelledBatch(leaves)
 
 
-def _cut(leaves: list[Any], structure: _Structure, batch_size: int) -> Batches:
+def _cut(whole: LabelledBatch, structure: _Structure, batch_size: int) -> Batches[LabelledBatch]:
     """Batches of arrays that hold the whole dataset; only a batch at a time is converted."""
-    sizes = [int(leaf.shape[0]) if len(leaf.shape) else 0 for leaf in leaves]
+    sizes = [int(leaf.shape[0]) if len(leaf.shape) else 0 for leaf in whole.arrays]
     _check_sizes(sizes, structure, "The representative dataset")
     if not sizes[0]:
         raise CalibrationError("The representative dataset is empty.")
     starts = range(0, sizes[0], batch_size)
-    batches = ([leaf[start : start + batch_size] for leaf in leaves] for start in starts)
-    return Batches(_checked(batches, structure), len(starts))
+
+    def cut(start: int) -> LabelledBatch:
+        def part(leaf: Any) -> Any:
+            return leaf[start : start + batch_size] if hasattr(leaf, "__getitem__") else leaf
+
+        return LabelledBatch(
+            *(
+                keras.tree.map_structure(part, value)
+                for value in (whole.arrays, whole.labels, whole.sample_weight)
+            )
+        )
+
+    return Batches(_checked(map(cut, starts), structure), len(starts))
 
 
 def _check_sizes(sizes: list[int], structure: _Structure, where: str) -> None:
@@ -206,22 +246,22 @@ def _check_sizes(sizes: list[int], structure: _Structure, where: str) -> None:
         )
 
 
-def _checked(batches: Iterator[Any], structure: _Structure) -> Iterator[list[Any]]:
+def _checked(batches: Iterator[Any], structure: _Structure) -> Iterator[LabelledBatch]:
     """Batches of arrays ready for the model; batches without samples are left out."""
     empty = True
     for index, batch in enumerate(batches):
         where = f"Batch {index} of the representative dataset"
-        leaves = structure.match_labelled(batch)
-        if leaves is None:
+        found = batch if isinstance(batch, LabelledBatch) else structure.match_labelled(batch)
+        if found is None:
             raise CalibrationError(structure.mismatch(where, batch))
         arrays = [
             to_input(leaf, tensor, f"{where}, input {tensor.name!r}")
-            for leaf, tensor in zip(leaves, structure.tensors, strict=True)
+            for leaf, tensor in zip(found.arrays, structure.tensors, strict=True)
         ]
         _check_sizes([len(array) for array in arrays], structure, where)
         if len(arrays[0]):
             empty = False
-            yield arrays
+            yield replace(found, arrays=arrays)
     if empty:
         raise CalibrationError(
             "The representative dataset is empty. (An iterator gives its batches only once: pass a "
@@ -229,7 +269,9 @@ def _checked(batches: Iterator[Any], structure: _Structure) -> Iterator[list[Any
         )
 
 
-def _open_py_dataset(dataset: keras.utils.PyDataset, structure: _Structure) -> Batches:
+def _open_py_dataset(
+    dataset: keras.utils.PyDataset, structure: _Structure
+) -> Batches[LabelledBatch]:
     try:
         num_batches = dataset.num_batches
     except NotImplementedError:
