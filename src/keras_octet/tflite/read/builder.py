@@ -128,8 +128,11 @@ class _Builder:
             )
             self._bind(index, value)
             inputs.append(value)
-        if not inputs:
-            raise ModelFileError(f"Subgraph {self._subgraph.name!r} has no inputs.")
+        if not inputs or not self._subgraph.outputs:
+            raise ModelFileError(
+                f"Subgraph {self._subgraph.name!r} has {len(inputs)} inputs and "
+                f"{len(self._subgraph.outputs)} outputs; expected at least one of each."
+            )
         for operator in self._subgraph.operators:
             self._add(operator, inputs[0])
         return inputs, [self._output(index, inputs[0]) for index in self._subgraph.outputs]

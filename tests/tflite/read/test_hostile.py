@@ -1,0 +1,151 @@
+"""A `.tflite` file from a stranger: an error of ours, soon, in little memory; never a crash."""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+import keras_octet as ko
+from keras_octet.tflite.file import AlignedBuilder
+from tests.models import images
+from tests.tflite.read.mutants import mutate
+
+L = keras.layers
+GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("*.tflite"))
+MUTANTS = 10_000
+# Loading takes some milliseconds; a mutant that hangs takes for ever.
+SECONDS_FOR_ONE = 20.0
+MEGABYTES_FOR_ALL = 2000
+
+
+@pytest.fixture(scope="module")
+def honest() -> bytes:
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), L.Conv2D(4, 3, activation="relu"), L.DepthwiseConv2D(3)]
+    )
+    return ko.quantize(model, images(0, 8, 8, 8, 3)).to_tflite()
+
+
+def test_mutants(honest):
+    files = [honest, *(path.read_bytes() for path in GOLDEN)]
+    rng = random.Random(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loaded = 0
+    for number in range(MUTANTS):
+        mutant = mutate(files[number % len(files)], rng)
+        started = time.monotonic()
+        try:
+            with np.errstate(all="ignore"):
+                ko.load_model(mutant)
+            loaded += 1
+        except ko.OctetError:
+            pass
+        except Exception as error:
+            raise AssertionError(f"mutant {number}: {type(error).__name__}") from error
+        assert time.monotonic() - started < SECONDS_FOR_ONE, f"mutant {number}"
+        if number % 500 == 0:
+            keras.backend.clear_session()
+    # Most bits of a file are weights, and some mutants change nothing that matters.
+    assert 0 < loaded < MUTANTS
+    if sys.platform == "linux":
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown < MEGABYTES_FOR_ALL * 1024
+
+
+@pytest.mark.parametrize("length", range(0, 64, 7))
+def test_truncated(honest, length):
+    with pytest.raises(ko.ModelFileError):
+        ko.load_model(honest[:length])
+
+
+def test_not_a_tflite_file(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"PK\x03\x04 and so on, and so on")
+    with pytest.raises(ko.ModelFileError, match=r"not a \.tflite file"):
+        ko.load_model(path)
+
+
+def repacked(data: bytes, change) -> bytes:
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    change(model)
+    builder = AlignedBuilder(len(data) + 4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def cyclic(model):
+    first, second = model.subgraphs[0].operators[:2]
+    first.inputs = np.array([second.outputs[0], *first.inputs[1:]], np.int32)
+
+
+def written_twice(model):
+    first, second = model.subgraphs[0].operators[:2]
+    second.outputs = first.outputs
+
+
+def unknown_tensor(model):
+    model.subgraphs[0].operators[0].inputs = np.array([10**6], np.int32)
+
+
+def negative_output(model):
+    model.subgraphs[0].outputs = np.array([-1], np.int32)
+
+
+def unknown_buffer(model):
+    model.subgraphs[0].tensors[0].buffer = 10**6
+
+
+def absurd_shape(model):
+    model.subgraphs[0].tensors[0].shape = np.array([2**30, 2**30, 2**30, 3], np.int32)
+    model.subgraphs[0].tensors[0].shapeSignature = None
+
+
+def too_little_data(model):
+    kernel = next(x for x in model.subgraphs[0].tensors if x.name.endswith(b"kernel"))
+    kernel.shape = kernel.shape * 2
+
+
+def unknown_operator(model):
+    model.operatorCodes[0].builtinCode = 30_000
+
+
+def no_subgraph(model):
+    model.subgraphs = []
+
+
+def signature_out_of_range(model):
+    model.signatureDefs[0].subgraphIndex = 7
+
+
+def infinite_scale(model):
+    model.subgraphs[0].tensors[1].quantization.scale = np.array([np.inf], np.float32)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        cyclic,
+        written_twice,
+        unknown_tensor,
+        negative_output,
+        unknown_buffer,
+        absurd_shape,
+        too_little_data,
+        unknown_operator,
+        no_subgraph,
+        signature_out_of_range,
+        infinite_scale,
+    ],
+)
+def test_well_formed_nonsense(honest, change):
+    assert isinstance(ko.load_model(repacked(honest, lambda model: None)), keras.Model)
+    with pytest.raises(ko.ModelFileError):
+        ko.load_model(repacked(honest, change))
