@@ -12,6 +12,7 @@ from keras_octet.errors import (
     RecipeError,
 )
 from keras_octet.exportable import ExportableModel
+from keras_octet.install import install, uninstall
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
 from keras_octet.qparams import QParams
 from keras_octet.recipe import (
@@ -25,6 +26,7 @@ from keras_octet.recipe import (
     Scheme,
     recipes,
 )
+from keras_octet.tflite.export import export
 from keras_octet.tflite.load import load_model
 
 __version__ = "0.1.0"
@@ -52,7 +54,10 @@ __all__ = [
     "Rule",
     "Scheme",
     "calibrate",
+    "export",
+    "install",
     "load_model",
     "quantize",
     "recipes",
+    "uninstall",
 ]

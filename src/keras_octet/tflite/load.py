@@ -34,7 +34,7 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
         ModelFileError: the file is damaged, or has operators that are not supported.
         FileNotFoundError: there is no such file.
     """
-    if isinstance(source, (str, os.PathLike)) and not _is_tflite(Path(source)):
+    if isinstance(source, (str, os.PathLike)) and not is_tflite(source):
         return keras.saving.load_model(source, **kwargs)
     data = _read(source)
     built = build(parse(data), signature)
@@ -50,8 +50,13 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
     )
 
 
-def _is_tflite(path: Path) -> bool:
-    """By its content, or by its name if it is too short to tell."""
+def is_tflite(source: str | os.PathLike[str]) -> bool:
+    """Whether a file is `.tflite`, by its content or by its name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(source)
     if path.is_dir():
         return False
     with path.open("rb") as file:
