@@ -14,6 +14,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 import keras_octet as ko
+from integration.efficientnet_lite import pretrained
 from keras_octet.capture import capture
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,25 @@ def application(name: str, size: int) -> tuple[keras.Model, np.ndarray, np.ndarr
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_application(name, tmp_path):
     size = ARCHITECTURES[name][0 if FULL_SIZE else 1]
-    model, calibration, images = application(name, size)
+    check_whole(*application(name, size), tmp_path)
+
+
+def test_efficientnet_lite0(tmp_path):
+    """With its ImageNet weights."""
+    try:
+        model = pretrained()
+    except ModuleNotFoundError as error:
+        pytest.skip(f"needs the weights: {error}")
+    calibration, images = (
+        (photographs(n, 224, seed) - 127) / 128 for n, seed in ((64, 0), (100, 1))
+    )
+    q = check_whole(model, calibration, images, tmp_path)
+    kept = q.predict(images, verbose=0).argmax(-1) == model.predict(images, verbose=0).argmax(-1)
+    assert kept.mean() > 0.85
+
+
+def check_whole(model, calibration, images, tmp_path):
+    """Quantized as a whole; the same bits on LiteRT and in Keras; the same saved and loaded."""
     q = ko.quantize(model, calibration)
     assert q.report.count("float") == 0, str(q.report)
 
@@ -93,3 +112,4 @@ def test_application(name, tmp_path):
     assert loaded.to_tflite() == data
     np.testing.assert_array_equal(loaded.predict(images[:20], verbose=0), received[:20])
     assert (tmp_path / "q.keras").stat().st_size <= 1.1 * len(data)
+    return q
