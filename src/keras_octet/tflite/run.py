@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import OpResolverType
 
 
 class Interpreter:
-    """A `.tflite` model as a function of arrays.
+    """A `.tflite` model as a function of arrays; names are those of the first signature.
 
     Args:
         content: bytes of the file.
@@ -29,7 +29,8 @@ class Interpreter:
             experimental_op_resolver_type=resolver,
         )
         self._interpreter.allocate_tensors()
-        signature = self._interpreter.get_signature_list()["serving_default"]
+        signatures = self._interpreter.get_signature_list()
+        signature = next(iter(signatures.values()), {"inputs": [], "outputs": []})
         self.input_names: list[str] = signature["inputs"]
         self.output_names: list[str] = signature["outputs"]
 

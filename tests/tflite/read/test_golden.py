@@ -1,0 +1,94 @@
+"""Files made by other converters: what Keras computes from each, and what is written back.
+
+See `tests/golden/__init__.py` for the files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import keras_octet as ko
+from keras_octet.tflite.read.bounds import EXACT, Bound, bound_of
+from keras_octet.tflite.read.call import kind_of
+from keras_octet.tflite.read.parse import Subgraph, parse
+from keras_octet.tflite.run import Interpreter
+from tests.golden import record
+
+NAMES = sorted(path.stem for path in record.FOLDER.glob("*.tflite"))
+# Metadata, names and the alignment of weights: what one percent of a tiny file does not hold.
+FIXED_BYTES = 1024
+
+
+def running_operators(graph: Subgraph) -> list[tuple[str, str]]:
+    """Code and kind of each operator that computes with the values of the inputs.
+
+    The others compute with constants and shapes, and are gone after reading.
+    """
+    running = {*graph.inputs, *(i for i, x in enumerate(graph.tensors) if x.is_variable)}
+    found = []
+    for operator in graph.operators:
+        if operator.code != "SHAPE" and running.intersection(operator.inputs):
+            running.update(operator.outputs)
+            found.append((operator.code, kind_of(operator, graph.tensors)))
+    return found
+
+
+def assert_within(bound: Bound, received: np.ndarray, expected: np.ndarray) -> None:
+    """No value is further from `expected` than `bound` says."""
+    assert received.dtype == expected.dtype
+    assert received.shape == expected.shape
+    if bound == EXACT or expected.dtype != np.float32:
+        np.testing.assert_array_equal(received, expected)
+        return
+    np.testing.assert_array_equal(np.isfinite(received), np.isfinite(expected))
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(np.where(np.isfinite(expected), received - expected, 0))
+    worst = np.max(distance / bound.tolerance(expected), initial=0) * bound.ulps
+    assert worst <= bound.ulps, f"{worst:.1f} ulp; expected at most {bound}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden(name: str, tmp_path: Path) -> None:
+    content, inputs, expected = record.load(name)
+    model = ko.load_model(content)
+    graph = parse(content).subgraphs[0]
+    running = running_operators(graph)
+    bound = bound_of(running)
+    received = run_layers(model, inputs)
+    assert len(received) == len(expected)
+    for ours, theirs in zip(received, expected, strict=True):
+        assert_within(bound, ours, theirs)
+
+    again = model.to_tflite()
+    assert_same_file(content, again, inputs, [code for code, _ in running])
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.to_tflite() == again
+
+
+def run_layers(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """What the Keras layers compute, compiled as `predict` compiles them."""
+    arrays: Any = inputs if len(inputs) > 1 else inputs[0]
+    outputs = keras.tree.flatten(keras.Model.predict_on_batch(model, arrays))
+    return [np.asarray(output) for output in outputs]
+
+
+def assert_same_file(
+    content: bytes, again: bytes, inputs: list[np.ndarray], operators: list[str]
+) -> None:
+    """Written again: same operators, size, names and bits, and no more left to slow kernels."""
+    before, after = Interpreter(content), Interpreter(again)
+    assert after.operators() == operators
+    assert len(after.left()) <= len(before.left())
+    assert len(again) <= 1.01 * len(content) + FIXED_BYTES
+    if before.output_names:  # files of old converters have no signature
+        assert after.input_names == before.input_names
+        assert after.output_names == before.output_names
+    for ours, theirs in zip(after(*inputs), before(*inputs), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
