@@ -54,11 +54,11 @@ class Operation:
     refusal: Callable[[Any, Shapes], str | None] = field(default=lambda layer, shapes: None)
 
     def quantized_arguments(self, layer: Any) -> dict[str, Any]:
-        """Arguments of the quantized layer; by default attributes of the same names."""
+        """Arguments of the quantized layer; by default attributes of the same names, if any."""
         if self.arguments is not None:
             return self.arguments(layer)
-        keys = self.quantized_layer.config_keys
-        return {key: getattr(layer, key) for key in keys if key != "activation"}
+        keys = [key for key in self.quantized_layer.config_keys if key != "activation"]
+        return {key: getattr(layer, key) for key in keys if hasattr(layer, key)}
 
 
 OPERATIONS: dict[type, Operation] = {}

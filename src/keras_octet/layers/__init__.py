@@ -47,6 +47,11 @@ from keras_octet.layers.pooling import (
     QuantizedMaxPooling2D,
     QuantizedMean,
 )
+from keras_octet.layers.rearrange import (
+    QuantizedPad,
+    QuantizedStridedSlice,
+    QuantizedTranspose,
+)
 
 __all__ = [
     "Constant",
@@ -74,13 +79,16 @@ __all__ = [
     "QuantizedMinimum",
     "QuantizedMultiply",
     "QuantizedPReLU",
+    "QuantizedPad",
     "QuantizedPermute",
     "QuantizedReLU",
     "QuantizedReshape",
     "QuantizedResizing",
     "QuantizedScale",
     "QuantizedSoftmax",
+    "QuantizedStridedSlice",
     "QuantizedSubtract",
+    "QuantizedTranspose",
     "QuantizedUpSampling2D",
     "QuantizedZeroPadding2D",
     "Requantize",

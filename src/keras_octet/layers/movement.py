@@ -14,23 +14,33 @@ from keras_octet.layers.base import QuantizedLayer, Shape, register, saturate
 
 @register
 class QuantizedReshape(QuantizedLayer):
-    """int8 `Reshape`; `target_shape` excludes the batch and may hold one -1."""
+    """int8 `Reshape`; `target_shape` may hold one -1.
 
-    config_keys = ("target_shape",)
+    Args:
+        target_shape: of each sample; of the whole tensor if not `keep_batch`.
+        keep_batch: the first axis stays what it is.
+    """
 
-    def __init__(self, *, target_shape: Sequence[int], **kwargs: Any) -> None:
+    config_keys = ("target_shape", "keep_batch")
+
+    def __init__(
+        self, *, target_shape: Sequence[int], keep_batch: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.target_shape = tuple(target_shape)
+        self.keep_batch = keep_batch
 
     def call(self, inputs: Any) -> Any:
         shape = [-1 if size is None else size for size in self.compute_output_shape(inputs.shape)]
-        return ops.reshape(inputs, (ops.shape(inputs)[0], *shape[1:]))
+        return ops.reshape(inputs, (ops.shape(inputs)[0], *shape[1:]) if self.keep_batch else shape)
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        sizes = input_shape[1:] if self.keep_batch else input_shape
         known = math.prod(size for size in self.target_shape if size != -1)
-        total = None if None in input_shape[1:] else math.prod(input_shape[1:])
+        total = None if None in sizes else math.prod(sizes)
         missing = None if total is None else total // max(known, 1)
-        return (input_shape[0], *(missing if size == -1 else size for size in self.target_shape))
+        target = tuple(missing if size == -1 else size for size in self.target_shape)
+        return (input_shape[0], *target) if self.keep_batch else target
 
 
 @register

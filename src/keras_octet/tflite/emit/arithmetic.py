@@ -130,13 +130,16 @@ def strided_slice(
     *,
     begin_mask: int = 0,
     end_mask: int = 0,
+    shrink_axis_mask: int = 0,
 ) -> None:
-    """STRIDED_SLICE; bit `i` of a mask makes it ignore that bound of axis `i`."""
+    """STRIDED_SLICE; bit `i` of a mask makes it ignore that bound of axis `i`, or drop the axis."""
     named = {"begin": begin, "end": end, "strides": strides}
     constants = [
         graph.constant(np.array(values, np.int32), name=name) for name, values in named.items()
     ]
-    options = schema.StridedSliceOptionsT(beginMask=begin_mask, endMask=end_mask)
+    options = schema.StridedSliceOptionsT(
+        beginMask=begin_mask, endMask=end_mask, shrinkAxisMask=shrink_axis_mask
+    )
     graph.operator("STRIDED_SLICE", [source, *constants], [output], options)
 
 

@@ -20,6 +20,7 @@ from keras_octet.tflite.emit import (
     dense,
     elementwise,
     pooling,
+    rearrange,
     recurrent,
     resize,
     shape,
@@ -69,6 +70,9 @@ def _add_quantizable() -> None:
     )
     add_emitter(shape.emit_reshape, K.Reshape, Q.QuantizedReshape, K.Flatten, Q.QuantizedFlatten)
     add_emitter(shape.emit_permute, K.Permute, Q.QuantizedPermute)
+    add_emitter(rearrange.emit_transpose_layer, Q.QuantizedTranspose)
+    add_emitter(rearrange.emit_strided_slice, Q.QuantizedStridedSlice)
+    add_emitter(rearrange.emit_pad_layer, Q.QuantizedPad)
     add_emitter(shape.emit_cropping_2d, K.Cropping2D, Q.QuantizedCropping2D)
     add_emitter(shape.emit_zero_padding, K.ZeroPadding2D, Q.QuantizedZeroPadding2D)
     add_emitter(

@@ -1,4 +1,4 @@
-"""int8 layers with weights: FULLY_CONNECTED, CONV_2D, DEPTHWISE_CONV_2D."""
+"""int8 layers with weights: FULLY_CONNECTED and the convolutions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from keras_octet import layers
 from keras_octet.errors import ModelFileError
 from keras_octet.tflite.read.call import Operand, ReadCall
+from keras_octet.tflite.read.movement import integers
 from keras_octet.tflite.read.options import activation_of, padding_of
 
 
@@ -79,13 +80,47 @@ def read_fully_connected(call: ReadCall) -> Any:
     return output
 
 
-def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall) -> None:
-    """Kernel in the layout of the Keras layer, bias of input 2 or zeros, and the scales."""
+def read_transpose_conv(call: ReadCall) -> Any:
+    """Inputs are shape, kernel, image, bias; kernel `(out, h, w, in)` becomes `(h, w, out, in)`.
+
+    The given shape says how much is added at the end, or cropped on both sides.
+    """
+    options = call.options
+    kernel = call.constant(1)
+    if kernel.ndim != 4:
+        raise ModelFileError(f"TRANSPOSE_CONV {call.name!r} has a kernel of shape {kernel.shape}.")
+    source = call.tensor(2)
+    padding = padding_of(call)
+    target = integers(call, 0)
+    strides = (options.strideH, options.strideW)
+    cropped = [2 * (size // 2) if padding == "same" else 0 for size in kernel.shape[1:3]]
+    extra = [
+        target[1 + i] - ((source.shape[1 + i] - 1) * strides[i] + kernel.shape[1 + i] - cropped[i])
+        for i in (0, 1)
+    ]
+    layer = layers.QuantizedConv2DTranspose(
+        filters=kernel.shape[0],
+        kernel_size=kernel.shape[1:3],
+        strides=strides,
+        padding=padding,
+        output_padding=extra,
+        activation=activation_of(call),
+        input_qparams=[call.operand(2).qparams],
+        output_qparams=call.output_qparams,
+        name=call.name,
+    )
+    output = layer(source)
+    assign_weights(layer, kernel.transpose(1, 2, 0, 3), call, bias=3)
+    return output
+
+
+def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall, bias: int = 2) -> None:
+    """Kernel in the layout of the Keras layer, the bias of input `bias` or zeros, the scales."""
     channels = layer.bias.shape[0]
     weights: Operand = call.operand(1)
     if weights.quantization.zero_point.any():
         raise ModelFileError(f"{call.code} {call.name!r} has weights with a zero point.")
     scale = np.broadcast_to(weights.quantization.scale, (channels,))
-    given = call.optional(2)
-    bias = np.zeros(channels, np.int32) if given is None else call.constant(2)
-    layer.assign_weights(kernel, bias, scale)
+    zeros = np.zeros(channels, np.int32)
+    offset = zeros if call.optional(bias) is None else call.constant(bias)
+    layer.assign_weights(kernel, offset, scale)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import boundary, linear
+from keras_octet.tflite.read import boundary
 from keras_octet.tflite.read.call import ReadFunction
+from keras_octet.tflite.read.rows_int8 import INT8
 
 READERS: dict[tuple[str, str], ReadFunction] = {}
 ANY = "any"
@@ -24,17 +25,10 @@ def find_reader(code: str, kind: str) -> ReadFunction | None:
     return READERS.get((code, kind)) or READERS.get((code, ANY))
 
 
-def _add_linear() -> None:
-    add_reader(linear.read_conv_2d, "CONV_2D", "int8")
-    add_reader(linear.read_depthwise_conv_2d, "DEPTHWISE_CONV_2D", "int8")
-    add_reader(linear.read_fully_connected, "FULLY_CONNECTED", "int8")
+def _add_int8() -> None:
+    for code, read in INT8.items():
+        add_reader(read, code, "int8")
 
 
-def _add_boundary() -> None:
-    add_reader(boundary.read_quantize, "QUANTIZE", "float")
-    add_reader(boundary.read_requantize, "QUANTIZE", "int8")
-    add_reader(boundary.read_dequantize, "DEQUANTIZE", "int8")
-
-
-_add_boundary()
-_add_linear()
+add_reader(boundary.read_quantize, "QUANTIZE", "float")
+_add_int8()
