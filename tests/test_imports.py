@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("exportable",),
     ("model",),
     ("tflite", "validate"),
-    ("api", "install"),
+    ("api", "inspection", "install"),
     ("",),  # keras_octet/__init__.py
 )
 RANK = {unit: rank for rank, units in enumerate(ROWS) for unit in units}

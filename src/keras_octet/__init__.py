@@ -12,6 +12,12 @@ from keras_octet.errors import (
     RecipeError,
 )
 from keras_octet.exportable import ExportableModel
+from keras_octet.inspection import (
+    Inspection,
+    OperationInspection,
+    TensorInspection,
+    inspect,
+)
 from keras_octet.install import install, uninstall
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
 from keras_octet.qparams import QParams
@@ -40,11 +46,13 @@ __all__ = [
     "Entropy",
     "ExportError",
     "ExportableModel",
+    "Inspection",
     "LayerReport",
     "MinMax",
     "ModelFileError",
     "MovingAverage",
     "OctetError",
+    "OperationInspection",
     "Percentile",
     "QParams",
     "QuantizationReport",
@@ -53,8 +61,10 @@ __all__ = [
     "RecipeError",
     "Rule",
     "Scheme",
+    "TensorInspection",
     "calibrate",
     "export",
+    "inspect",
     "install",
     "load_model",
     "quantize",

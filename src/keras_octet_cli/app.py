@@ -146,6 +146,49 @@ def quantize(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A model: .tflite, .keras or .h5.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .keras or .tflite.")],
+    signature: Annotated[
+        str | None,
+        typer.Option(help="Signature of the .tflite file to read.", show_default="the first"),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a .tflite file into a Keras model that computes the same, or a Keras model into .tflite.
+
+    Nothing is quantized: int8 stays int8 and float32 stays float32.
+    """
+    if target.suffix not in OUTPUT_SUFFIXES:
+        raise typer.BadParameter(
+            f"{target} must end in {' or '.join(OUTPUT_SUFFIXES)}.", param_hint="TARGET"
+        )
+    if target.resolve() == source.resolve():
+        raise typer.BadParameter("It would replace the source.", param_hint="TARGET")
+    with _errors_as_one_line():
+        from keras_octet_cli.convert import run
+
+        run(source, target, signature=signature, console=Console(as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A model: .tflite, .keras or .h5.")],
+    weights: Annotated[
+        bool, typer.Option("--weights", "-w", help="List the weights of each operation too.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the operations of a model file: types, shapes, scales, bytes, what stays float."""
+    with _errors_as_one_line():
+        from keras_octet_cli.inspect import run
+
+        run(model, weights=weights, console=Console(as_json=as_json, quiet=quiet))
+
+
+@app.command()
 def demo(
     output: Annotated[
         Path | None,

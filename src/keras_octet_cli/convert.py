@@ -1,0 +1,45 @@
+"""`octet convert`: `.tflite` to `.keras` and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras_octet as ko
+from keras_octet.files import check_folder
+from keras_octet_cli.console import Console, byte_size
+from keras_octet_cli.files import load_float_model
+
+
+def run(source: Path, target: Path, *, signature: str | None, console: Console) -> None:
+    """Write the model of `source` in the format that the suffix of `target` says.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        OctetError: the model cannot be read, or not be expressed in the other format.
+    """
+    check_folder(target)
+    if source.suffix == ".tflite":
+        model = ko.load_model(source, signature=signature)
+    else:
+        model = load_float_model(source)
+    if target.suffix == ".tflite":
+        ko.export(model, target)
+    else:
+        model.save(target)
+    sizes = source.stat().st_size, target.stat().st_size
+    operations = len(ko.inspect(model).operations)
+    console.line(
+        f"Wrote [bold]{target}[/bold]: {type(model).__name__} of {operations} operations, "
+        f"{byte_size(sizes[1])}, from {byte_size(sizes[0])}."
+    )
+    console.result(
+        {
+            "command": "convert",
+            "source": str(source),
+            "target": str(target),
+            "model_class": type(model).__name__,
+            "operations": operations,
+            "bytes_before": sizes[0],
+            "bytes_after": sizes[1],
+        }
+    )
