@@ -13,7 +13,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.tflite.graph import TENSOR_TYPES, Graph, Operator, Tensor
+from keras_octet.tflite.graph import NO_TENSOR, TENSOR_TYPES, Graph, Operator, Tensor
 from keras_octet.tflite.info import FileInfo
 from keras_octet.tflite.versions import minimum_runtime, operator_version
 
@@ -68,10 +68,10 @@ def pack(
         for operator in graph.operators
     ]
     inputs, outputs = list(inputs), [graph.resolve(i) for i in outputs]
-    used = {*inputs, *outputs}
-    used.update(i for operator in operators for i in (*operator.inputs, *operator.outputs))
-    kept = [i for i in range(len(graph.tensors)) if i in used]
-    position = {-1: -1, **{index: place for place, index in enumerate(kept)}}
+    # In the order of the operators, so that the file does not depend on how the graph was built.
+    used = [i for operator in operators for i in (*operator.inputs, *operator.outputs)]
+    kept = [i for i in dict.fromkeys([*inputs, *used, *outputs]) if i != NO_TENSOR]
+    position = {NO_TENSOR: NO_TENSOR, **{index: place for place, index in enumerate(kept)}}
 
     buffers = _Buffers()
     codes: dict[tuple[str, int], int] = {}

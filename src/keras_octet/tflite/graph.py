@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,7 @@ class Graph:
     operators: list[Operator] = field(default_factory=list)
     call: Call | None = None
     aliases: dict[int, int] = field(default_factory=dict)
+    constant_names: Mapping[str, str] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _constants: dict[Any, int] = field(default_factory=dict)
     _indices: dict[int, int] = field(default_factory=dict)
@@ -249,7 +250,15 @@ class Graph:
     def operator(
         self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None
     ) -> None:
-        """Append an operator; `code` is a name of `schema.BuiltinOperator`."""
+        """Append an operator; `code` is a name of `schema.BuiltinOperator`.
+
+        Constants get their names from `constant_names`, see `FileInfo`.
+        """
+        if self.call is not None:
+            for position, index in enumerate(inputs):
+                name = self.constant_names.get(f"{self.call.operation.name}:{position}")
+                if name is not None and self.tensors[index].data is not None:
+                    self.tensors[index].name = name
         self.operators.append(Operator(code, list(inputs), list(outputs), options))
 
     def then(

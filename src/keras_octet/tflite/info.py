@@ -21,6 +21,8 @@ class FileInfo:
             outputs; empty for the names of the model's own tensors.
         tensor_names: name of a tensor in the file, by the name of the Keras tensor, where the two
             differ (Keras allows no `/`).
+        constant_names: name of a constant in the file, by `"layer:i"` for input `i` of the operator
+            that the layer becomes.
         metadata: name to bytes.
         description: free text.
     """
@@ -29,6 +31,7 @@ class FileInfo:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     tensor_names: Mapping[str, str] = field(default_factory=dict)
+    constant_names: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     description: str = DESCRIPTION
 
@@ -39,6 +42,7 @@ class FileInfo:
             "input_names": list(self.input_names),
             "output_names": list(self.output_names),
             "tensor_names": dict(self.tensor_names),
+            "constant_names": dict(self.constant_names),
             "metadata": {
                 name: base64.b64encode(data).decode() for name, data in self.metadata.items()
             },
@@ -52,6 +56,7 @@ class FileInfo:
             input_names=tuple(config["input_names"]),
             output_names=tuple(config["output_names"]),
             tensor_names=dict(config["tensor_names"]),
+            constant_names=dict(config["constant_names"]),
             metadata={name: base64.b64decode(data) for name, data in config["metadata"].items()},
             description=config["description"],
         )

@@ -46,7 +46,7 @@ def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTE
         )
     _require_emitters(functional, emitters)
     info = getattr(model, "file_info", None) or FileInfo()
-    graph = Graph()
+    graph = Graph(constant_names=info.constant_names)
     read_as = _parameters_of_readers(functional)
     for tensor in functional.inputs:
         graph.bind(tensor, _add_tensor(graph, tensor, info, read_as.get(id(tensor))))

@@ -12,9 +12,10 @@ import numpy as np
 
 from keras_octet.capture.graph import tensor_name
 from keras_octet.errors import ModelFileError
+from keras_octet.layers import Constant
 from keras_octet.tflite.graph import NO_TENSOR, Operator
 from keras_octet.tflite.info import SIGNATURE, FileInfo
-from keras_octet.tflite.read.call import Operand, ReadCall, kind_of
+from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.table import find_reader
 
@@ -56,6 +57,7 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
             input_names=tuple(input_names),
             output_names=tuple(output_names),
             tensor_names=builder.tensor_names,
+            constant_names=builder.constant_names,
             metadata=file.metadata,
             description=file.description,
         ),
@@ -114,7 +116,9 @@ class _Builder:
         self._subgraph = subgraph
         self._values: dict[int, Any] = {}
         self._names: dict[str, int] = {}
+        self._held: dict[int, keras.KerasTensor] = {}
         self.tensor_names: dict[str, str] = {}
+        self.constant_names: dict[str, str] = {}
 
     def run(
         self, input_names: Sequence[str]
@@ -149,8 +153,12 @@ class _Builder:
             inputs=[None if i == NO_TENSOR else self._operand(i) for i in operator.inputs],
             outputs=[tensors[i] for i in operator.outputs],
             reference=reference,
+            hold=lambda position: self._hold(operator.inputs[position], reference),
             submodel=self._submodel,
         )
+        for position, index in enumerate(operator.inputs):
+            if index != NO_TENSOR and tensors[index].data is not None:
+                self.constant_names[f"{call.name}:{position}"] = tensors[index].name
         try:
             results = read(call)
         except ModelFileError:
@@ -183,6 +191,24 @@ class _Builder:
         if isinstance(value, keras.KerasTensor):
             return Operand(tensor, value=value)
         return Operand(tensor, constant=value)
+
+    def _hold(self, index: int, reference: keras.KerasTensor) -> keras.KerasTensor:
+        """A layer for a constant, one for all its readers."""
+        operand = self._operand(index)
+        if index not in self._held:
+            tensor, array = operand.tensor, operand.constant
+            assert array is not None
+            layer = Constant(
+                shape=array.shape,
+                value_dtype=array.dtype.name,
+                output_qparams=qparams_of(tensor) if tensor.quantization else None,
+                name=self._free(layer_name(tensor.name) or "constant"),
+            )
+            self._held[index] = layer(reference)
+            layer.value.assign(array)
+            if layer.name != tensor.name:
+                self.tensor_names[layer.name] = tensor.name
+        return self._held[index]
 
     def _output(self, index: int, reference: keras.KerasTensor) -> keras.KerasTensor:
         operand = self._operand(index)

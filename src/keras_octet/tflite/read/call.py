@@ -59,6 +59,7 @@ class ReadCall:
         inputs: in the order of the operator; None for an optional input that is not there.
         outputs: what the file says of the outputs.
         reference: some input of the model, for layers that hold a constant.
+        hold: gives the constant of an input as the output of a layer.
         submodel: builds the functional model of another subgraph, for control flow.
     """
 
@@ -68,6 +69,7 @@ class ReadCall:
     inputs: Sequence[Operand | None]
     outputs: Sequence[Tensor]
     reference: keras.KerasTensor
+    hold: Callable[[int], keras.KerasTensor]
     submodel: Callable[[int], keras.Model]
 
     @property
@@ -110,18 +112,7 @@ class ReadCall:
         found = self.operand(index)
         if found.value is not None:
             return found.value
-        from keras_octet.layers import Constant
-
-        assert found.constant is not None
-        layer = Constant(
-            shape=found.constant.shape,
-            value_dtype=found.constant.dtype.name,
-            output_qparams=qparams_of(found.tensor) if found.tensor.quantization else None,
-            name=f"{self.name}_constant_{index}",
-        )
-        value = layer(self.reference)
-        layer.value.assign(found.constant)
-        return value
+        return self.hold(index)
 
     @property
     def output_qparams(self) -> QParams:
