@@ -106,6 +106,15 @@ def requantize_table(source: QParams, target: QParams) -> np.ndarray:
     return _saturate(shifted >> 8)
 
 
+def can_requantize(source: QParams, target: QParams) -> bool:
+    """Whether LiteRT's delegate takes the requantization, and `requantize_table` is what it does.
+
+    Outside, the way goes through float: Dequantize, then Quantize.
+    """
+    low, high = REQUANTIZE_RATIO_RANGE
+    return bool(low <= F32(source.scale) / F32(target.scale) <= high)
+
+
 def leaky_relu_table(source: QParams, target: QParams, negative_slope: float) -> np.ndarray:
     """int8 table: requantization with its own 8-bit multiplier on each side of zero."""
     positive = F32(source.scale) / F32(target.scale)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
 
+from keras_octet.arithmetic import can_requantize
 from keras_octet.capture.alias import alias
 from keras_octet.capture.graph import iter_nodes, tensor_name
 from keras_octet.choose import Decision, Plan
@@ -26,8 +28,9 @@ Tensor = Any
 class _Builder:
     """Tensors of the new graph by the names of the flat model's, in float and in int8 form."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, names: set[str]) -> None:
         self.plan = plan
+        self._names = names
         self._float: dict[str, Tensor] = {}
         self._integer: dict[tuple[str, QParams], Tensor] = {}
 
@@ -46,9 +49,9 @@ class _Builder:
         """The tensor in int8 under `qparams`, quantized or requantized once for all readers."""
         if (name, qparams) not in self._integer:
             stored = self.stored_qparams(name)
-            if stored is None:
+            if stored is None or not can_requantize(stored, qparams):
                 layer = Quantize(output_qparams=qparams, name=self._free_name(name, "quantize"))
-                result = layer(self._float[name])
+                result = layer(self.as_float(name))
             else:
                 layer = Requantize(
                     input_qparams=[stored],
@@ -68,9 +71,12 @@ class _Builder:
         return self._float[name]
 
     def _free_name(self, name: str, suffix: str) -> str:
+        """A name for a layer on the tensor `name` that no other layer has."""
         base = f"{name.replace(':', '_')}_{suffix}"
-        count = sum(1 for key, _ in self._integer if key == name)
-        return f"{base}_{count}" if suffix == "requantize" and count > 1 else base
+        numbered = (f"{base}_{number}" for number in itertools.count(2))
+        found = next(each for each in itertools.chain([base], numbered) if each not in self._names)
+        self._names.add(found)
+        return found
 
 
 def transform(flat_model: keras.Model, plan: Plan) -> tuple[Any, Any]:
@@ -86,7 +92,7 @@ def transform(flat_model: keras.Model, plan: Plan) -> tuple[Any, Any]:
     Returns:
         `(inputs, outputs)` for `QuantizedModel`: KerasTensors in the flat model's structures.
     """
-    builder = _Builder(plan)
+    builder = _Builder(plan, {node.operation.name for node in iter_nodes(flat_model, inputs=True)})
     recipe = plan.recipe
     inputs = {}
     for tensor in flat_model.inputs:
