@@ -10,7 +10,7 @@ import keras
 
 from keras_octet.errors import ModelFileError
 from keras_octet.exportable import ExportableModel
-from keras_octet.layers import QuantizedLayer
+from keras_octet.layers import Constant, QuantizedLayer
 from keras_octet.model import QuantizedModel
 from keras_octet.tflite.file import FILE_IDENTIFIER
 from keras_octet.tflite.read import build, parse
@@ -38,9 +38,7 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
         return keras.saving.load_model(source, **kwargs)
     data = _read(source)
     built = build(parse(data), signature)
-    quantized = any(
-        isinstance(x._keras_history.operation, QuantizedLayer) for x in _tensors(built.outputs)
-    )
+    quantized = any(_is_quantized(x._keras_history.operation) for x in _tensors(built.outputs))
     return (QuantizedModel if quantized else ExportableModel)(
         built.inputs if len(built.inputs) > 1 else built.inputs[0],
         built.outputs if len(built.outputs) > 1 else built.outputs[0],
@@ -48,6 +46,12 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
         output_names=built.info.output_names,
         file_info=built.info,
     )
+
+
+def _is_quantized(operation: Any) -> bool:
+    """Float models have stored constants too."""
+    stores = isinstance(operation, Constant) and operation.output_qparams is None
+    return isinstance(operation, QuantizedLayer) and not stores
 
 
 def is_tflite(source: str | os.PathLike[str]) -> bool:

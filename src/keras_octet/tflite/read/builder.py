@@ -13,10 +13,11 @@ import numpy as np
 from keras_octet.capture.graph import tensor_name
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import Constant
-from keras_octet.tflite.graph import NO_TENSOR, Operator
+from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
 from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
+from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
 
 
@@ -87,7 +88,11 @@ def require_readers(file: TFLiteFile) -> None:
     """Raises ModelFileError naming every operator of the file that has no read function."""
     missing = []
     for number, subgraph in enumerate(file.subgraphs):
+        constant = {i for i, x in enumerate(subgraph.tensors) if _is_constant(x)}
         for position, operator in enumerate(subgraph.operators):
+            if is_folded(operator, subgraph.tensors, constant.__contains__):
+                constant.update(operator.outputs)
+                continue
             kind = kind_of(operator, subgraph.tensors)
             if find_reader(operator.code, kind) is None:
                 where = f"operator {position} of subgraph {number}"
@@ -97,6 +102,11 @@ def require_readers(file: TFLiteFile) -> None:
         raise ModelFileError(
             f"{len(missing)} operator(s) of the file are not supported:\n" + "\n".join(missing)
         )
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    """Whether the file holds the value of a tensor; one of no elements has no data."""
+    return tensor.data is not None or (0 in tensor.shape and not tensor.is_variable)
 
 
 def _output_name(operator: Operator, subgraph: Subgraph) -> str:
@@ -114,6 +124,8 @@ class _Builder:
     def __init__(self, file: TFLiteFile, subgraph: Subgraph) -> None:
         self._file = file
         self._subgraph = subgraph
+        stored = sum(x.data.size for x in subgraph.tensors if x.data is not None)
+        self._budget = Budget(MAX_ELEMENTS + 4 * stored)
         self._values: dict[int, Any] = {}
         self._names: dict[str, int] = {}
         self._held: dict[int, keras.KerasTensor] = {}
@@ -143,9 +155,18 @@ class _Builder:
 
     def _add(self, operator: Operator, reference: keras.KerasTensor) -> None:
         tensors = self._subgraph.tensors
+        if is_folded(operator, tensors, self._is_known):
+            folded = self._fold(operator)
+            if folded is not None:
+                self._values.update(zip(operator.outputs, folded, strict=True))
+                return
         kind = kind_of(operator, tensors)
         read = find_reader(operator.code, kind)
-        assert read is not None
+        if read is None:
+            raise ModelFileError(
+                f"{operator.code} {_output_name(operator, self._subgraph)!r} computes a constant "
+                "in a way that is not supported."
+            )
         call = ReadCall(
             operator=operator,
             kind=kind,
@@ -153,6 +174,7 @@ class _Builder:
             inputs=[None if i == NO_TENSOR else self._operand(i) for i in operator.inputs],
             outputs=[tensors[i] for i in operator.outputs],
             reference=reference,
+            unique=self._free,
             hold=lambda position: self._hold(operator.inputs[position], reference),
             submodel=self._submodel,
         )
@@ -177,6 +199,23 @@ class _Builder:
         for index, result in zip(operator.outputs, results, strict=True):
             self._bind(index, result)
 
+    def _is_known(self, index: int) -> bool:
+        """Whether the value of a tensor is known before the model runs, sizes apart."""
+        if index in self._values:
+            return isinstance(self._values[index], np.ndarray)
+        return _is_constant(self._subgraph.tensors[index])
+
+    def _fold(self, operator: Operator) -> list[np.ndarray] | None:
+        tensors = self._subgraph.tensors
+        inputs = [None if i == NO_TENSOR else self._operand(i) for i in operator.inputs]
+        return fold(
+            operator,
+            [x and (x.value if x.constant is None else x.constant) for x in inputs],
+            [x and x.tensor for x in inputs],
+            [tensors[i] for i in operator.outputs],
+            self._budget,
+        )
+
     def _bind(self, index: int, value: Any) -> None:
         self._values[index] = value
         stored = self._subgraph.tensors[index].name
@@ -198,6 +237,11 @@ class _Builder:
         if index not in self._held:
             tensor, array = operand.tensor, operand.constant
             assert array is not None
+            if has_unknown(array):
+                raise ModelFileError(
+                    f"{tensor.name!r} holds sizes that are known only when the model runs, and is "
+                    "not the shape of anything. Convert the model with a fixed input shape."
+                )
             layer = Constant(
                 shape=array.shape,
                 value_dtype=array.dtype.name,
@@ -212,9 +256,7 @@ class _Builder:
 
     def _output(self, index: int, reference: keras.KerasTensor) -> keras.KerasTensor:
         operand = self._operand(index)
-        if operand.value is not None:
-            return operand.value
-        raise ModelFileError(f"Output {operand.tensor.name!r} is a constant.")
+        return self._hold(index, reference) if operand.value is None else operand.value
 
     def _submodel(self, index: int) -> keras.Model:
         if not 0 < index < len(self._file.subgraphs):

@@ -13,6 +13,8 @@ from keras_octet.errors import ModelFileError
 from keras_octet.qparams import QParams
 from keras_octet.tflite.graph import Operator, Quantization, Tensor
 
+# Elements of a constant that may stand in the configuration of a model, which is JSON.
+MAX_ARGUMENT = 1024
 Result = Any
 """What a read function returns: a KerasTensor, or an array for a constant; a list for several."""
 
@@ -59,6 +61,7 @@ class ReadCall:
         inputs: in the order of the operator; None for an optional input that is not there.
         outputs: what the file says of the outputs.
         reference: some input of the model, for layers that hold a constant.
+        unique: a free name for another layer, like the one it is given.
         hold: gives the constant of an input as the output of a layer.
         submodel: builds the functional model of another subgraph, for control flow.
     """
@@ -69,6 +72,7 @@ class ReadCall:
     inputs: Sequence[Operand | None]
     outputs: Sequence[Tensor]
     reference: keras.KerasTensor
+    unique: Callable[[str], str]
     hold: Callable[[int], keras.KerasTensor]
     submodel: Callable[[int], keras.Model]
 
@@ -113,6 +117,22 @@ class ReadCall:
         if found.value is not None:
             return found.value
         return self.hold(index)
+
+    def value(self, index: int) -> Any:
+        """An input as an argument of a Keras operation.
+
+        A small constant stays an array (a scalar a number) and is stored in the configuration of
+        the model; a large one becomes a layer that holds it, as do sizes that are not known.
+        """
+        found = self.operand(index)
+        constant = found.constant
+        if constant is None or constant.size > MAX_ARGUMENT or constant.dtype == object:
+            return self.tensor(index)
+        return constant.item() if constant.ndim == 0 else constant
+
+    def apply(self, operation: type, *args: Any, **config: Any) -> Any:
+        """A `keras.ops` operation of this call's name, configured and called."""
+        return operation(name=self.name, **config)(*args)
 
     @property
     def output_qparams(self) -> QParams:
