@@ -81,8 +81,8 @@ def test_every_row_of_the_table_is_here() -> None:
 def test_row(name: str, index: int, tmp_path: Any) -> None:
     inputs = keras.Input(IMAGE)
     model = randomize(keras.Model(inputs, MODELS[name][index](inputs)))
-    data, x = images(0, 32, *IMAGE), images(0, 64, *IMAGE)
-    q = ko.quantize(model, data)
+    x = images(0, 64, *IMAGE)
+    q = ko.quantize(model, x)
     assert q.report.count("float") == 0, str(q.report)
     assert name in {row.layer_type for row in q.report.layers if row.status == "int8"}
 
