@@ -234,26 +234,38 @@ def nearest_indices(input_size: int, output_size: int) -> np.ndarray:
     return np.minimum(np.floor(positions).astype(np.int64), input_size - 1)
 
 
-def exact_chunks(kernel: np.ndarray, largest_input: int, axis: int) -> int:
-    """Into how many pieces along `axis` a kernel must be cut for exact float32 accumulation.
+def exact_pieces(kernel: np.ndarray, largest_input: int) -> tuple[int, int]:
+    """Into how many pieces a kernel must be cut so that float32 accumulates each one exactly.
 
     A float32 sum of integer products is exact in any order while the sum of their magnitudes stays
     within 2**24. Looks at the actual weights: `largest_input * sum|w|` per output channel.
 
     Args:
-        kernel: int8, output channel last.
+        kernel: int8 of shape `(*window, inputs, outputs)`; the window can have no axes.
         largest_input: largest magnitude of `q - zero_point`.
-        axis: the input-channel axis.
+
+    Returns:
+        `(channels, window)`: pieces of the input channels; pieces of the window, which is cut only
+        where a single input channel is too much.
     """
-    magnitudes = np.abs(np.moveaxis(kernel, axis, 0).astype(np.int64))
-    magnitudes = magnitudes.reshape(magnitudes.shape[0], -1, magnitudes.shape[-1]).sum(axis=1)
+    limit = 2**24 // largest_input
+    magnitudes = np.abs(kernel.astype(np.int64)).reshape(-1, *kernel.shape[-2:])
+    by_channel = magnitudes.sum(axis=0)
+    channels = _num_pieces(by_channel, limit)
+    if channels is not None:
+        return channels, 1
+    by_position = magnitudes.reshape(magnitudes.shape[0], -1)
+    return by_channel.shape[0], _num_pieces(by_position, limit) or by_position.shape[0]
+
+
+def _num_pieces(magnitudes: np.ndarray, limit: int) -> int | None:
+    """The fewest equal pieces of the first axis whose sums are all within `limit`, if any."""
     size = magnitudes.shape[0]
-    for chunks in range(1, size + 1):
-        bounds = chunk_bounds(size, chunks)
-        sums = [magnitudes[low:high].sum(axis=0).max(initial=0) for low, high in bounds]
-        if max(sums) * largest_input <= 2**24:
-            return chunks
-    return 0
+    for pieces in range(1, size + 1):
+        edges = [low for low, _ in chunk_bounds(size, pieces)]
+        if np.add.reduceat(magnitudes, edges, axis=0).max(initial=0) <= limit:
+            return pieces
+    return None
 
 
 def chunk_bounds(size: int, chunks: int) -> list[tuple[int, int]]:

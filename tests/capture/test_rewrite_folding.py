@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_octet.capture.rewrites.affine import Affine, same_padding
+from keras_octet.capture.rewrites.affine import Affine
 from tests.capture.support import captured, functional, kinds, operations, sequential
 
 L = keras.layers
@@ -177,21 +177,6 @@ def test_padding_that_differs_is_not_merged(size: int | None, padding: Any, stri
 def test_padding_is_not_merged_into_pooling() -> None:
     model = sequential((8, 8, 3), L.ZeroPadding2D(1), L.AveragePooling2D(3, strides=1))
     assert kinds(captured(model))["ZeroPadding2D"] == 1
-
-
-@given(
-    size=st.integers(1, 40),
-    kernel=st.integers(1, 7),
-    stride=st.integers(1, 4),
-    dilation=st.integers(1, 3),
-)
-def test_same_padding_gives_ceil_of_size_over_stride(
-    size: int, kernel: int, stride: int, dilation: int
-) -> None:
-    before, after = same_padding(size, kernel, stride, dilation)
-    assert 0 <= after - before <= 1
-    num_outputs = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
-    assert num_outputs == -(-size // stride)
 
 
 @given(st.data())

@@ -146,7 +146,7 @@ def test_worst_case_accumulation(shape):
     inputs = integers(1, (64, *shape), 100, 127)
     inputs[0] = 127
     assert_same_bits(model, inputs)
-    assert layer._chunks > 1
+    assert layer._pieces[0] > 1
 
 
 def test_worst_case_accumulation_in_groups_and_windows():
@@ -158,7 +158,22 @@ def test_worst_case_accumulation_in_groups_and_windows():
     window = layers.QuantizedDepthwiseConv2D(
         kernel_size=(32, 32), input_qparams=[source], output_qparams=target
     )
-    for layer, shape, products in [(grouped, (2, 2, 1024), 2048), (window, (32, 32, 2), 1024)]:
+    patches = layers.QuantizedConv2D(
+        filters=2, kernel_size=(32, 32), input_qparams=[source], output_qparams=target
+    )
+    row = layers.QuantizedDepthwiseConv2D(
+        kernel_size=(1, 1024), input_qparams=[source], output_qparams=target
+    )
+    transposed = layers.QuantizedConv2DTranspose(
+        filters=2, kernel_size=(32, 32), input_qparams=[source], output_qparams=target
+    )
+    for layer, shape, products in [
+        (grouped, (2, 2, 1024), 2048),
+        (window, (32, 32, 2), 1024),
+        (patches, (32, 32, 2), 2048),
+        (row, (1, 1024, 2), 1024),
+        (transposed, (32, 32, 2), 2048),
+    ]:
         model = model_of(layer, shape)
         kernel = np.full(layer.kernel.shape, 127, np.int8)
         bias = np.full(2, -255 * 127 * products, np.int32)
@@ -166,7 +181,7 @@ def test_worst_case_accumulation_in_groups_and_windows():
         inputs = integers(1, (8, *shape), 120, 127)
         inputs[0] = 127
         assert_same_bits(model, inputs)
-        assert layer._chunks > 1
+        assert max(layer._pieces) > 1
 
 
 @bits

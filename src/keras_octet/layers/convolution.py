@@ -8,32 +8,24 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_octet.arithmetic import chunk_bounds, exact_chunks
+from keras_octet.arithmetic import chunk_bounds
 from keras_octet.layers.base import Shape, register, shifted
 from keras_octet.layers.linear import QuantizedLinear
+from keras_octet.windows import output_length
 
 Size = Sequence[int]
 
 
-def output_length(
-    length: int | None, kernel: int, stride: int, padding: str, dilation: int = 1
-) -> int | None:
-    """Output length of a convolution or pooling window along one axis."""
-    if length is None:
-        return None
-    if padding == "same":
-        return -(-length // stride)
-    return (length - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def same_padding(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """Zeros before and after one axis under SAME padding."""
-    total = max(0, (-(-length // stride) - 1) * stride + dilation * (kernel - 1) + 1 - length)
-    return total // 2, total - total // 2
-
-
 class QuantizedConvolution(QuantizedLinear):
     """Arguments shared by the two-dimensional convolutions; as in the Keras layers."""
+
+    config_keys: tuple[str, ...] = (
+        "kernel_size",
+        "strides",
+        "padding",
+        "dilation_rate",
+        "activation",
+    )
 
     def __init__(
         self,
@@ -50,33 +42,42 @@ class QuantizedConvolution(QuantizedLinear):
         self.padding = padding
         self.dilation_rate = tuple(dilation_rate)
 
-    def _output_size(self, input_shape: Shape) -> list[int | None]:
-        return [
-            output_length(
-                input_shape[1 + i],
-                self.kernel_size[i],
-                self.strides[i],
-                self.padding,
-                self.dilation_rate[i],
-            )
-            for i in (0, 1)
-        ]
+    def _num_outputs(self, num_inputs: int) -> int:
+        """Output channels."""
+        raise NotImplementedError
+
+    def _output_length(self, axis: int, length: int | None) -> int | None:
+        """Output size along one spatial axis, 0 or 1."""
+        return output_length(
+            length,
+            self.kernel_size[axis],
+            self.strides[axis],
+            self.padding,
+            self.dilation_rate[axis],
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        sizes = (self._output_length(axis, input_shape[1 + axis]) for axis in (0, 1))
+        return (input_shape[0], *sizes, self._num_outputs(input_shape[-1]))
+
+    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
+        return self._convolve(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format="channels_last",
+        )
+
+    _convolve = staticmethod(ops.conv)
 
 
 @register
 class QuantizedConv2D(QuantizedConvolution):
     """int8 `Conv2D`: input `(batch, h, w, in)`, kernel `(kh, kw, in / groups, filters)`."""
 
-    config_keys = (
-        "filters",
-        "kernel_size",
-        "strides",
-        "padding",
-        "dilation_rate",
-        "groups",
-        "activation",
-    )
-    input_channel_axis = 2
+    config_keys = ("filters", "groups", *QuantizedConvolution.config_keys)
 
     def __init__(self, *, filters: int, groups: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -87,18 +88,11 @@ class QuantizedConv2D(QuantizedConvolution):
         shape = (*self.kernel_size, input_shape[-1] // self.groups, self.filters)
         self._build_weights(shape, self.filters)
 
-    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
-        return ops.conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            data_format="channels_last",
-        )
+    def _num_outputs(self, num_inputs: int) -> int:
+        return self.filters
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
-        if self.groups == 1 or self._chunks == 1:
+        if self.groups == 1 or self._pieces == (1, 1):
             return super()._accumulate(inputs, kernel)
         # Each group on its own, so that its channels can be cut further.
         inputs_per_group = chunk_bounds(inputs.shape[-1], self.groups)
@@ -108,22 +102,13 @@ class QuantizedConv2D(QuantizedConvolution):
             parts.append(super()._accumulate(inputs[..., low:high], kernel[..., first:last]))
         return ops.concatenate(parts, axis=-1)
 
-    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
-        return (input_shape[0], *self._output_size(input_shape), self.filters)
-
 
 @register
 class QuantizedDepthwiseConv2D(QuantizedConvolution):
     """int8 `DepthwiseConv2D`: kernel `(kh, kw, in, depth_multiplier)`."""
 
-    config_keys = (
-        "kernel_size",
-        "strides",
-        "padding",
-        "dilation_rate",
-        "depth_multiplier",
-        "activation",
-    )
+    config_keys = ("depth_multiplier", *QuantizedConvolution.config_keys)
+    _convolve = staticmethod(ops.depthwise_conv)
 
     def __init__(self, *, depth_multiplier: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -132,39 +117,15 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
     def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         shape = (*self.kernel_size, channels, self.depth_multiplier)
-        self._build_weights(shape, channels * self.depth_multiplier)
+        self._build_weights(shape, self._num_outputs(channels))
 
-    def _count_chunks(self, kernel: np.ndarray) -> int:
-        height = kernel.shape[0]
-        rows = kernel.reshape(height, kernel.shape[1], -1)
-        return exact_chunks(rows, self._largest_input, 0)
+    def _num_outputs(self, num_inputs: int) -> int:
+        return num_inputs * self.depth_multiplier
 
-    def _accumulate(self, inputs: Any, kernel: Any) -> Any:
-        if self._chunks == 1 or self.kernel_size[0] * self.kernel_size[1] * 255 * 127 <= 2**24:
-            return ops.cast(self._sum_of_products(inputs, kernel), "int32")
-        # A window this large is summed row by row of the kernel, the other rows being zero.
-        total: Any = 0
-        chunks = self._chunks or self.kernel_size[0]
-        for low, high in chunk_bounds(self.kernel_size[0], chunks):
-            keep = np.zeros((self.kernel_size[0], 1, 1, 1), np.float32)
-            keep[low:high] = 1.0
-            rows = kernel * ops.convert_to_tensor(keep)
-            total = total + ops.cast(self._sum_of_products(inputs, rows), "int32")
-        return total
-
-    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
-        return ops.depthwise_conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=self.padding,
-            dilation_rate=self.dilation_rate,
-            data_format="channels_last",
-        )
-
-    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
-        channels = input_shape[-1] * self.depth_multiplier
-        return (input_shape[0], *self._output_size(input_shape), channels)
+    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+        """Each channel is summed by itself: only the window can be cut."""
+        columns = kernel.reshape(*self.kernel_size, 1, -1)
+        return 1, super()._count_pieces(columns)[1]
 
 
 @register
@@ -175,16 +136,7 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
     same sum on every backend.
     """
 
-    config_keys = (
-        "filters",
-        "kernel_size",
-        "strides",
-        "padding",
-        "output_padding",
-        "dilation_rate",
-        "activation",
-    )
-    input_channel_axis = 2
+    config_keys = ("filters", "output_padding", *QuantizedConvolution.config_keys)
 
     def __init__(self, *, filters: int, output_padding: Size | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -194,8 +146,11 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
     def build(self, input_shape: Shape) -> None:
         self._build_weights((*self.kernel_size, self.filters, input_shape[-1]), self.filters)
 
-    def _count_chunks(self, kernel: np.ndarray) -> int:
-        return super()._count_chunks(kernel.transpose(0, 1, 3, 2))
+    def _num_outputs(self, num_inputs: int) -> int:
+        return self.filters
+
+    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+        return super()._count_pieces(kernel.transpose(0, 1, 3, 2))
 
     def call(self, inputs: Any) -> Any:
         centred = shifted(inputs, self.input_qparams[0], "float32")
@@ -246,14 +201,8 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
             data_format="channels_last",
         )
 
-    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
-        sizes: list[int | None] = []
-        for axis in (0, 1):
-            length = input_shape[1 + axis]
-            if length is None:
-                sizes.append(None)
-                continue
-            before, after = self._margins(axis)
-            spread = (length - 1) * self.strides[axis] + 1
-            sizes.append(spread + before + after - self._window(axis) + 1)
-        return (input_shape[0], *sizes, self.filters)
+    def _output_length(self, axis: int, length: int | None) -> int | None:
+        if length is None:
+            return None
+        spread = (length - 1) * self.strides[axis] + 1
+        return spread + sum(self._margins(axis)) - self._window(axis) + 1

@@ -4,12 +4,13 @@
 
 The sum runs in float32 because that is the fast kernel on every backend. It is exact while the
 magnitudes of the products of one output add up to at most 2**24; a kernel for which they could
-add up to more is cut into pieces whose int32 results are added.
+add up to more is cut into pieces whose int32 sums are added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +20,7 @@ from keras import ops
 from keras_octet.arithmetic import (
     activation_bounds,
     chunk_bounds,
-    exact_chunks,
+    exact_pieces,
     requantize_multiplier,
 )
 from keras_octet.layers.base import QuantizedLayer, Shape, register, requantize, shifted
@@ -39,12 +40,11 @@ class QuantizedLinear(QuantizedLayer):
     """
 
     config_keys: tuple[str, ...] = ("activation",)
-    input_channel_axis: int | None = None
 
     def __init__(self, *, activation: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activation
-        self._chunks: int | None = None
+        self._pieces: tuple[int, int] | None = None
         self._multiplier: np.ndarray | None = None
 
     def _build_weights(self, kernel_shape: Sequence[int], channels: int) -> None:
@@ -69,17 +69,16 @@ class QuantizedLinear(QuantizedLayer):
         The multiplier is computed here in NumPy: a compiler may turn the division into a product
         with the reciprocal, which rounds differently.
         """
-        self._chunks = self._count_chunks(ops.convert_to_numpy(self.kernel))
+        self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
         self._multiplier = requantize_multiplier(
             self.input_qparams[0].scale,
             ops.convert_to_numpy(self.kernel_scale),
             self.output_qparams.scale,
         )
 
-    def _count_chunks(self, kernel: np.ndarray) -> int:
-        if self.input_channel_axis is None:
-            return 1
-        return exact_chunks(kernel, self._largest_input, self.input_channel_axis)
+    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+        """Pieces of the input channels and of the window; see `exact_pieces`."""
+        return exact_pieces(kernel, self._largest_input)
 
     @property
     def _largest_input(self) -> int:
@@ -91,23 +90,20 @@ class QuantizedLinear(QuantizedLayer):
         raise NotImplementedError
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
-        if self._chunks == 1:
-            return ops.cast(self._sum_of_products(inputs, kernel), "int32")
-        # Worst case when the weights are not known yet: 255 * 127 for each product.
-        size = inputs.shape[-1]
-        chunks = self._chunks or self._worst_case_chunks(size)
+        """int32 sums of products; the last axes of `kernel` are input and output channels."""
+        # The largest weights there are, while the actual ones are not known yet.
+        channels, windows = self._pieces or self._count_pieces(
+            np.full(self.kernel.shape, 127, np.int8)
+        )
         total = None
-        for low, high in chunk_bounds(size, chunks):
-            index = [slice(None)] * len(self.kernel.shape)
-            index[self.input_channel_axis or 0] = slice(low, high)
-            part = self._sum_of_products(inputs[..., low:high], kernel[tuple(index)])
-            part = ops.cast(part, "int32")
-            total = part if total is None else total + part
+        for low, high in chunk_bounds(inputs.shape[-1], channels):
+            part = inputs if channels == 1 else inputs[..., low:high]
+            weights = kernel if channels == 1 else kernel[..., low:high, :]
+            for mask in _window_masks(kernel.shape[:-2], windows):
+                products = self._sum_of_products(part, weights if mask is None else weights * mask)
+                added = ops.cast(products, "int32")
+                total = added if total is None else total + added
         return total
-
-    def _worst_case_chunks(self, size: int) -> int:
-        products = int(np.prod(self.kernel.shape[:-1]))
-        return min(size, -(-products * 255 * 127 // 2**24))
 
     def call(self, inputs: Any) -> Any:
         centred = shifted(inputs, self.input_qparams[0], "float32")
@@ -127,12 +123,25 @@ class QuantizedLinear(QuantizedLayer):
         )
 
 
+def _window_masks(window: Sequence[int], pieces: int) -> Iterator[Any]:
+    """float32 kernels of ones in one piece of the window and zeros elsewhere; None for the whole.
+
+    They have the rank of a kernel: `(*window, 1, 1)`.
+    """
+    if pieces == 1:
+        yield None
+        return
+    positions = np.arange(math.prod(window)).reshape(*window, 1, 1)
+    for low, high in chunk_bounds(positions.size, pieces):
+        inside = (low <= positions) & (positions < high)
+        yield ops.convert_to_tensor(inside.astype(np.float32))
+
+
 @register
 class QuantizedDense(QuantizedLinear):
     """int8 `Dense`: input `(..., in)`, kernel `(in, units)`, output `(..., units)`."""
 
     config_keys = ("units", "activation")
-    input_channel_axis = 0
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -157,6 +166,9 @@ class QuantizedScale(QuantizedLinear):
 
     def build(self, input_shape: Shape) -> None:
         self._build_weights((input_shape[-1],), input_shape[-1])
+
+    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+        return 1, 1
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
         return ops.cast(inputs * kernel, "int32")

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_octet.arithmetic import mean_constants
 from keras_octet.layers.base import QuantizedLayer, Shape, register, saturate
-from keras_octet.layers.convolution import output_length, same_padding
+from keras_octet.windows import output_length, same_padding
 
 
 class QuantizedPooling2D(QuantizedLayer):
@@ -32,10 +32,10 @@ class QuantizedPooling2D(QuantizedLayer):
         self.padding = padding
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
-        sizes = [
+        sizes = (
             output_length(input_shape[1 + i], self.pool_size[i], self.strides[i], self.padding)
             for i in (0, 1)
-        ]
+        )
         return (input_shape[0], *sizes, input_shape[3])
 
 

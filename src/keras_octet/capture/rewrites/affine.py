@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_octet.capture.canonical import make_layer, to_numpy, with_weights
+from keras_octet.windows import same_padding
 
 
 @dataclass(frozen=True)
@@ -137,21 +137,6 @@ def _by_group(vector: np.ndarray, layer: keras.layers.Conv2D) -> np.ndarray:
     """Values of the input channels as (channels / groups, filters)."""
     groups = vector.reshape(layer.groups, -1)
     return np.repeat(groups, layer.filters // layer.groups, axis=0).T
-
-
-def same_padding(size: int | None, kernel: int, stride: int, dilation: int) -> Any:
-    """What padding="same" adds on one axis, (before, after); None if the size must be known.
-
-    `total = max((ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)`
-    """
-    reach = dilation * (kernel - 1) + 1
-    if stride == 1:
-        total = reach - 1
-    elif size is None:
-        return None
-    else:
-        total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
-    return total // 2, total - total // 2
 
 
 def _pads(layer: Any, input_shape: Any) -> bool:

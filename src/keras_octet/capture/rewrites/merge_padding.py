@@ -8,8 +8,8 @@ import keras
 
 from keras_octet.capture.alias import alias
 from keras_octet.capture.graph import producer
-from keras_octet.capture.rewrites.affine import same_padding
 from keras_octet.capture.rewrites.replay import Replay
+from keras_octet.windows import output_length, same_padding
 
 
 def merge_padding(replay: Replay, layer: Any, x: Any) -> Any:
@@ -39,5 +39,6 @@ def _is_same(size: int | None, kernel: int, stride: int, dilation: int, padding:
     before, after = padding
     if size is None or stride == 1:
         return bool((before, after) == same)
-    num_outputs = (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
-    return bool(before == same[0] and after >= same[1] and num_outputs == -(-size // stride))
+    num_outputs = output_length(size + before + after, kernel, stride, "valid", dilation)
+    wanted = output_length(size, kernel, stride, "same", dilation)
+    return bool(before == same[0] and after >= same[1] and num_outputs == wanted)
