@@ -21,7 +21,7 @@ COMMAND = PACKAGE.parent / "keras_octet_cli"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
     ("qparams",),
-    ("arithmetic",),
+    ("arithmetic", "windows"),
     ("recipe",),
     ("capture.graph", "tflite.graph", "tflite.info"),
     ("capture", "calibrate", "layers"),
