@@ -310,6 +310,8 @@ def test_export_writes_whole_files(tmp_path):
     q.export(tmp_path / "m.tflite")
     assert (tmp_path / "m.tflite").read_bytes() == q.to_tflite()
     assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"]
+    q.export(tmp_path / "m.tflite", batch_size=1)
+    assert (tmp_path / "m.tflite").read_bytes() == q.to_tflite(batch_size=1) != q.to_tflite()
 
 
 def test_mixed_precision_and_unbatched_policy():

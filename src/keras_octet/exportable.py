@@ -55,16 +55,22 @@ class ExportableModel(keras.Model):
             super().save(temporary, zipped=True, **kwargs)
             _compress(temporary)
 
-    def to_tflite(self) -> bytes:
+    def to_tflite(self, batch_size: int | None = None) -> bytes:
         """The model as the bytes of a `.tflite` file that computes the same bits.
 
+        Args:
+            batch_size: number of samples that the file takes at once, for consumers that want every
+                shape known. None: as in the model; an open batch size is 1 in the file, and
+                runtimes may resize it.
+
         Raises:
-            ExportError: naming every layer that `.tflite` cannot express.
+            ExportError: naming every layer that `.tflite` cannot express; or the model has another,
+                fixed batch size.
         """
         from keras_octet.tflite.emit import EMITTERS
         from keras_octet.tflite.write import to_tflite
 
-        return to_tflite(self, EMITTERS)
+        return to_tflite(self, EMITTERS, batch_size)
 
     def export(
         self, filepath: str | os.PathLike[str], format: str = "tflite", **kwargs: Any
@@ -72,11 +78,16 @@ class ExportableModel(keras.Model):
         """Write a `.tflite` file, or with another `format` what `keras.Model.export` writes.
 
         The file appears whole or not at all.
+
+        Args:
+            filepath: ends in `.tflite`.
+            format: `"tflite"`, or one of `keras.Model.export`.
+            **kwargs: of `to_tflite`, or of `keras.Model.export`.
         """
         if format != "tflite" or not str(filepath).endswith(".tflite"):
             super().export(filepath, format=format, **kwargs)
             return
-        content = self.to_tflite()
+        content = self.to_tflite(**kwargs)
         with atomic_path(filepath) as temporary:
             temporary.write_bytes(content)
 

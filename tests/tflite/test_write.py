@@ -13,7 +13,7 @@ from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.table import add_emitter
 from keras_octet.tflite.run import Interpreter
 from keras_octet.tflite.write import to_tflite
-from tests.tflite.support import assert_close, parsed, randomized, sequence
+from tests.tflite.support import assert_close, example, parsed, randomized, sequence
 
 L = keras.layers
 
@@ -49,6 +49,46 @@ def test_a_fixed_batch_stays_fixed() -> None:
     assert list(tensor.shape) == [2, 4]
     assert tensor.shapeSignature is None
     assert_close(model, batches=(2,))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batch_size_fixes_every_shape(batch_size: int) -> None:
+    model = small_model()
+    content = to_tflite(model, batch_size=batch_size)
+    tensors = parsed(content).subgraphs[0].tensors
+    assert list(tensors[0].shape) == [batch_size, 8, 8, 3]
+    assert [tensor.shapeSignature for tensor in tensors] == [None] * len(tensors)
+    (values,) = example(model, batch_size)
+    (received,) = Interpreter(content)(values)
+    (resized,) = Interpreter(to_tflite(model))(values)
+    np.testing.assert_array_equal(received, resized)
+
+
+def test_batch_size_reaches_an_axis_it_was_merged_into() -> None:
+    inputs = keras.Input((5, 4))
+    steps = keras.ops.reshape(inputs, (-1, 4))
+    model = randomized(keras.Model(inputs, keras.ops.reshape(L.Dense(3)(steps), (-1, 5, 3))))
+    subgraph = parsed(to_tflite(model, batch_size=2)).subgraphs[0]
+    assert sorted(list(x.shape) for x in subgraph.tensors if x.type == 0 and not x.buffer) == [
+        [2, 5, 3],
+        [2, 5, 4],
+        [10, 3],
+        [10, 4],
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, "1"])
+def test_a_batch_size_that_is_none_is_refused(batch_size: Any) -> None:
+    with pytest.raises(ExportError, match="positive integer"):
+        to_tflite(small_model(), batch_size=batch_size)
+
+
+def test_another_batch_size_than_the_models_is_refused() -> None:
+    inputs = keras.Input(batch_shape=(2, 4), name="pair")
+    model = keras.Model(inputs, L.Dense(3)(inputs))
+    assert to_tflite(model, batch_size=2) == to_tflite(model)
+    with pytest.raises(ExportError, match=r"'pair' has the fixed shape \(2, 4\)"):
+        to_tflite(model, batch_size=1)
 
 
 def test_image_size_may_be_unknown() -> None:

@@ -11,32 +11,39 @@ import keras
 from keras_octet.capture.graph import functional_of, iter_nodes, tensor_name
 from keras_octet.errors import ExportError
 from keras_octet.qparams import QParams
+from keras_octet.tflite.batch import shapes_with_batch_size
 from keras_octet.tflite.emit import EMITTERS
 from keras_octet.tflite.emit.common import EmitFunction
 from keras_octet.tflite.file import pack
 from keras_octet.tflite.fuse import fuse_activations
-from keras_octet.tflite.graph import Call, Graph, Quantization
+from keras_octet.tflite.graph import Call, Graph, Quantization, Shape
 from keras_octet.tflite.info import FileInfo
 
 
-def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTERS) -> bytes:
+def to_tflite(
+    model: keras.Model,
+    emitters: Mapping[type, EmitFunction] = EMITTERS,
+    batch_size: int | None = None,
+) -> bytes:
     """Write `model` as a `.tflite` file.
 
     Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
     The file has one subgraph, and one signature `"serving_default"` with the names of the
     InputLayers and of the operations that make the outputs, unless `model.file_info` says
-    otherwise. A batch size of None is 1 in the file and may be resized. The same model always gives
-    the same bytes.
+    otherwise. A batch size of None is 1 in the file and may be resized, unless `batch_size` fixes
+    it. The same model always gives the same bytes.
 
     Args:
         model: Functional or built Sequential model, channels last.
         emitters: emit function for each class of layer or operation; a subclass is another class.
+        batch_size: number of samples that the file takes at once, where the model leaves it open.
 
     Returns:
         The bytes of the file.
 
     Raises:
-        ExportError: some operations have no .tflite form; the message names all of them.
+        ExportError: some operations have no .tflite form; the message names all of them. Or the
+            model cannot have this batch size.
     """
     functional = functional_of(model)
     if functional is None:
@@ -48,14 +55,16 @@ def to_tflite(model: keras.Model, emitters: Mapping[type, EmitFunction] = EMITTE
     info = getattr(model, "file_info", None) or FileInfo()
     graph = Graph(constant_names=info.constant_names)
     read_as = _parameters_of_readers(functional)
+    shapes = {} if batch_size is None else shapes_with_batch_size(functional, batch_size)
     for tensor in functional.inputs:
-        graph.bind(tensor, _add_tensor(graph, tensor, info, read_as.get(id(tensor))))
+        index = _add_tensor(graph, tensor, info, read_as.get(id(tensor)), shapes)
+        graph.bind(tensor, index)
     failures = []
     for node in iter_nodes(functional):
         qparams = getattr(node.operation, "output_qparams", None)
         for tensor in node.outputs:
             parameters = qparams or read_as.get(id(tensor))
-            graph.bind(tensor, _add_tensor(graph, tensor, info, parameters))
+            graph.bind(tensor, _add_tensor(graph, tensor, info, parameters, shapes))
         try:
             _emit(node, graph, emitters[type(node.operation)])
         except ExportError as error:
@@ -114,12 +123,17 @@ def _parameters_of_readers(model: Any) -> dict[int, QParams]:
 
 
 def _add_tensor(
-    graph: Graph, tensor: keras.KerasTensor, info: FileInfo, qparams: QParams | None
+    graph: Graph,
+    tensor: keras.KerasTensor,
+    info: FileInfo,
+    qparams: QParams | None,
+    shapes: Mapping[int, Shape],
 ) -> int:
     dtype = str(tensor.dtype)
+    shape = shapes.get(id(tensor), tensor.shape)
     quantization = Quantization.of(qparams) if qparams and dtype == qparams.dtype else None
     name = tensor_name(tensor)
-    return graph.tensor(info.tensor_names.get(name, name), tensor.shape, dtype, quantization)
+    return graph.tensor(info.tensor_names.get(name, name), shape, dtype, quantization)
 
 
 def _emit(node: Any, graph: Graph, emit: EmitFunction) -> None:
