@@ -22,6 +22,7 @@ from keras.src.layers.preprocessing.image_preprocessing.base_image_preprocessing
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
 from keras.src.ops import image as image_operations
+from keras.src.ops import math as math_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 
@@ -36,6 +37,7 @@ __all__ = [
     "inference_call_context",
     "is_concrete_tensor",
     "is_keras_class",
+    "math_operations",
     "nn_operations",
     "numpy_operations",
     "set_mask",

@@ -12,6 +12,7 @@ from keras_octet.tflite.graph import Graph
 _ACTIVATIONS = {
     "RELU": schema.ActivationFunctionType.RELU,
     "RELU6": schema.ActivationFunctionType.RELU6,
+    "RELU_N1_TO_1": schema.ActivationFunctionType.RELU_N1_TO_1,
 }
 _FUSING = frozenset(
     [

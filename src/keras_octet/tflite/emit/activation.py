@@ -122,11 +122,6 @@ def log_sigmoid(graph: Graph, source: int, output: int) -> None:
     unary(graph, "NEG", softplus(graph, unary(graph, "NEG", source)), output)
 
 
-def hard_tanh(graph: Graph, source: int, output: int) -> None:
-    """`x` clipped to [-1, 1]."""
-    binary(graph, "MINIMUM", binary(graph, "MAXIMUM", source, -1.0), 1.0, output)
-
-
 def tanh_shrink(graph: Graph, source: int, output: int) -> None:
     """`x - tanh(x)`."""
     binary(graph, "SUB", source, unary(graph, "TANH", source), output)
@@ -170,7 +165,7 @@ ACTIVATIONS: dict[str, Callable[[Graph, int, int], None]] = {
     "mish": mish,
     "hard_sigmoid": hard_sigmoid,
     "log_sigmoid": log_sigmoid,
-    "hard_tanh": hard_tanh,
+    "hard_tanh": _operator_of("RELU_N1_TO_1"),
     "tanh_shrink": tanh_shrink,
 }
 

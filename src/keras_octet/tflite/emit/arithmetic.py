@@ -130,6 +130,8 @@ def strided_slice(
     *,
     begin_mask: int = 0,
     end_mask: int = 0,
+    ellipsis_mask: int = 0,
+    new_axis_mask: int = 0,
     shrink_axis_mask: int = 0,
 ) -> None:
     """STRIDED_SLICE; bit `i` of a mask makes it ignore that bound of axis `i`, or drop the axis."""
@@ -138,7 +140,11 @@ def strided_slice(
         graph.constant(np.array(values, np.int32), name=name) for name, values in named.items()
     ]
     options = schema.StridedSliceOptionsT(
-        beginMask=begin_mask, endMask=end_mask, shrinkAxisMask=shrink_axis_mask
+        beginMask=begin_mask,
+        endMask=end_mask,
+        ellipsisMask=ellipsis_mask,
+        newAxisMask=new_axis_mask,
+        shrinkAxisMask=shrink_axis_mask,
     )
     graph.operator("STRIDED_SLICE", [source, *constants], [output], options)
 
@@ -184,11 +190,12 @@ def matmul(
     shape: Sequence[int | None],
     output: int | None = None,
     *,
+    transpose_first: bool = False,
     transpose_second: bool = False,
 ) -> int:
-    """BATCH_MATMUL `(..., m, k) x (..., k, n)`, or `(..., n, k)` when `transpose_second`."""
+    """BATCH_MATMUL `(..., m, k) x (..., k, n)`, each operand transposed or not."""
     options = schema.BatchMatMulOptionsT(
-        adjX=False, adjY=transpose_second, asymmetricQuantizeInputs=False
+        adjX=transpose_first, adjY=transpose_second, asymmetricQuantizeInputs=False
     )
     return graph.then("BATCH_MATMUL", [first, second], options, shape=shape, output=output)
 

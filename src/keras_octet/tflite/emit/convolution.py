@@ -11,6 +11,7 @@ from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.activation import with_activation
 from keras_octet.tflite.emit.arithmetic import slice_tensor
 from keras_octet.tflite.emit.common import padding_of, pair, require_channels_last
+from keras_octet.tflite.emit.shape import shape_of
 from keras_octet.tflite.graph import Graph
 
 
@@ -153,6 +154,34 @@ def emit_conv_3d(layer: Any, graph: Graph, inputs: list[int], output: int) -> No
         lambda target, activation: graph.operator(
             "CONV_3D",
             [inputs[0], kernel, bias],
+            [target],
+            schema.Conv3DOptionsT(
+                padding=padding_of(layer),
+                strideD=strides[0],
+                strideH=strides[1],
+                strideW=strides[2],
+                dilationDFactor=dilation[0],
+                dilationHFactor=dilation[1],
+                dilationWFactor=dilation[2],
+                fusedActivationFunction=activation,
+            ),
+        ),
+    )
+
+
+def emit_conv_3d_transpose(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """CONV_3D_TRANSPOSE; the kernel `(d, h, w, out, in)` keeps its layout."""
+    require_channels_last(layer)
+    kernel, bias = graph.weights(layer, lambda k: k, axis=3, channels=layer.filters)
+    strides, dilation = layer.strides, layer.dilation_rate
+    shape = shape_of(graph, inputs[0], graph.shape(output), 0)
+    with_activation(
+        layer,
+        graph,
+        output,
+        lambda target, activation: graph.operator(
+            "CONV_3D_TRANSPOSE",
+            [shape, kernel, inputs[0], bias],
             [target],
             schema.Conv3DOptionsT(
                 padding=padding_of(layer),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -41,8 +42,10 @@ def emit_binary_operation(code: str) -> EmitFunction:
     return emit
 
 
-def operands(graph: Graph, inputs: list[int], names: tuple[str, str] = ("x1", "x2")) -> list[int]:
+def operands(graph: Graph, inputs: list[int]) -> list[int]:
     """Both operands of the operation being emitted, cast to one dtype."""
+    assert graph.call is not None
+    names = list(inspect.signature(graph.call.operation.call).parameters)[:2]
     values = [argument(graph, name) for name in names]
     dtypes = [
         graph.dtype(graph.index(value)) for value in values if isinstance(value, keras.KerasTensor)

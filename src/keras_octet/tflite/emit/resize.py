@@ -11,7 +11,7 @@ from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.common import require_channels_last
 from keras_octet.tflite.graph import Graph
 
-_OPERATORS = {
+RESIZES = {
     "nearest": ("RESIZE_NEAREST_NEIGHBOR", schema.ResizeNearestNeighborOptionsT),
     "bilinear": ("RESIZE_BILINEAR", schema.ResizeBilinearOptionsT),
 }
@@ -20,14 +20,14 @@ _OPERATORS = {
 def emit_resize(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """RESIZE_* to the output's size; Keras samples at pixel centres."""
     require_channels_last(layer)
-    if layer.interpolation not in _OPERATORS:
+    if layer.interpolation not in RESIZES:
         raise ExportError(
-            f"has interpolation={layer.interpolation!r}; expected one of {sorted(_OPERATORS)}."
+            f"has interpolation={layer.interpolation!r}; expected one of {sorted(RESIZES)}."
         )
     for unsupported in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         if getattr(layer, unsupported, False):
             raise ExportError(f"has {unsupported}=True, which has no .tflite form.")
-    code, options = _OPERATORS[layer.interpolation]
+    code, options = RESIZES[layer.interpolation]
     size = np.array(graph.static_shape(output, 1, 2), np.int32)
     graph.operator(
         code,

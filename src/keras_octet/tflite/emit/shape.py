@@ -250,3 +250,27 @@ def emit_take(operation: Any, graph: Graph, inputs: list[int], output: int) -> N
         indices = cast(graph, indices, "int32")
     options = schema.GatherOptionsT(axis=axis % graph.rank(table))
     graph.operator("GATHER", [table, indices], [output], options)
+
+
+def emit_broadcast_to(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """BROADCAST_TO a constant shape."""
+    sizes = shape_of(graph, inputs[0], graph.shape(output), 0)
+    graph.operator("BROADCAST_TO", [inputs[0], sizes], [output], schema.BroadcastToOptionsT())
+
+
+def shape_of(graph: Graph, reference: int, shape: Sequence[int | None], axis: int) -> int:
+    """A shape as int32; None is the size of `axis` of `reference`, found when the model runs."""
+
+    def ints(values: Any) -> int:
+        return graph.constant(np.array(values, np.int32), name="size")
+
+    if None not in shape:
+        return ints(shape)
+    rank = graph.rank(reference)
+    options = schema.ShapeOptionsT(outType=schema.TensorType.INT32)
+    whole = graph.then("SHAPE", [reference], options, shape=(rank,), dtype="int32")
+    size = graph.temporary((), like=whole, name="size")
+    strided_slice(graph, whole, size, [axis], [axis + 1], [1], shrink_axis_mask=1)
+    parts = [size if x is None else ints(x) for x in shape]
+    options = schema.PackOptionsT(valuesCount=len(parts), axis=0)
+    return graph.then("PACK", parts, options, shape=(len(parts),))

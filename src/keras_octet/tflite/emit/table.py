@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
-from keras.src.ops import math as math_operations  # `keras.ops` exports functions only
 
 from keras_octet import layers as quantized
 from keras_octet.capture.keras_private import core_operations as core
+from keras_octet.capture.keras_private import math_operations
 from keras_octet.capture.keras_private import nn_operations as nn
 from keras_octet.capture.keras_private import numpy_operations as numpy
 from keras_octet.tflite.emit import (
@@ -20,12 +20,15 @@ from keras_octet.tflite.emit import (
     dense,
     elementwise,
     pooling,
+    position,
     rearrange,
     recurrent,
     resize,
     shape,
 )
+from keras_octet.tflite.emit.codes import BINARY_OPERATIONS, REDUCTIONS, UNARY_OPERATIONS
 from keras_octet.tflite.emit.common import EmitFunction
+from keras_octet.tflite.emit.operators import OPERATOR_LAYERS
 
 EMITTERS: dict[type, EmitFunction] = {}
 
@@ -113,6 +116,7 @@ def _add_float_layers() -> None:
     add_emitter(affine.emit_rms_normalization, K.RMSNormalization)
     add_emitter(affine.emit_unit_normalization, K.UnitNormalization)
     add_emitter(convolution.emit_conv_3d, K.Conv3D)
+    add_emitter(convolution.emit_conv_3d_transpose, K.Conv3DTranspose)
     add_emitter(dense.emit_einsum_dense, K.EinsumDense)
     add_emitter(dense.emit_dot, K.Dot)
     add_emitter(attention.emit_multi_head_attention, K.MultiHeadAttention)
@@ -137,47 +141,6 @@ def _add_float_layers() -> None:
     )
 
 
-_BINARY_OPERATIONS: dict[str, tuple[type, ...]] = {
-    "ADD": (numpy.Add,),
-    "SUB": (numpy.Subtract,),
-    "MUL": (numpy.Multiply,),
-    "DIV": (numpy.Divide, numpy.TrueDivide),
-    "MAXIMUM": (numpy.Maximum,),
-    "MINIMUM": (numpy.Minimum,),
-    "FLOOR_DIV": (numpy.FloorDivide,),
-    "FLOOR_MOD": (numpy.Mod,),
-    "EQUAL": (numpy.Equal,),
-    "NOT_EQUAL": (numpy.NotEqual,),
-    "LESS": (numpy.Less,),
-    "LESS_EQUAL": (numpy.LessEqual,),
-    "GREATER": (numpy.Greater,),
-    "GREATER_EQUAL": (numpy.GreaterEqual,),
-    "LOGICAL_AND": (numpy.LogicalAnd,),
-    "LOGICAL_OR": (numpy.LogicalOr,),
-}
-_UNARY_OPERATIONS: dict[str, tuple[type, ...]] = {
-    "ABS": (numpy.Absolute, numpy.Abs),
-    "CEIL": (numpy.Ceil,),
-    "COS": (numpy.Cos,),
-    "EXP": (numpy.Exp,),
-    "FLOOR": (numpy.Floor,),
-    "LOG": (numpy.Log,),
-    "LOGICAL_NOT": (numpy.LogicalNot,),
-    "NEG": (numpy.Negative,),
-    "RSQRT": (math_operations.Rsqrt,),
-    "SIGN": (numpy.Sign,),
-    "SIN": (numpy.Sin,),
-    "SQRT": (numpy.Sqrt,),
-    "SQUARE": (numpy.Square,),
-    "TANH": (numpy.Tanh,),
-}
-_REDUCTIONS: dict[str, tuple[type, ...]] = {
-    "MEAN": (numpy.Mean,),
-    "SUM": (numpy.Sum,),
-    "REDUCE_MAX": (numpy.Max, numpy.Amax),
-    "REDUCE_MIN": (numpy.Min, numpy.Amin),
-    "REDUCE_PROD": (numpy.Prod,),
-}
 _ACTIVATIONS: dict[str, type] = {
     "relu": nn.Relu,
     "relu6": nn.Relu6,
@@ -201,9 +164,9 @@ def _add_operations() -> None:
         for code, classes in table.items():
             add_emitter(make(code), *classes)
 
-    add_all(elementwise.emit_binary_operation, _BINARY_OPERATIONS)
-    add_all(elementwise.emit_unary_operation, _UNARY_OPERATIONS)
-    add_all(pooling.emit_reduction_operation, _REDUCTIONS)
+    add_all(elementwise.emit_binary_operation, BINARY_OPERATIONS)
+    add_all(elementwise.emit_unary_operation, UNARY_OPERATIONS)
+    add_all(pooling.emit_reduction_operation, REDUCTIONS)
     for name, cls in _ACTIVATIONS.items():
         add_emitter(activation.emit_activation_operation(name), cls)
     add_emitter(activation.emit_gelu_operation, nn.Gelu)
@@ -237,8 +200,23 @@ def _add_operations() -> None:
     add_emitter(shape.emit_tile, numpy.Tile)
     add_emitter(shape.emit_flip, numpy.Flip)
     add_emitter(shape.emit_take, numpy.Take)
+    add_emitter(shape.emit_broadcast_to, numpy.BroadcastTo)
+    add_emitter(position.emit_arg_extremum("ARG_MAX"), numpy.Argmax)
+    add_emitter(position.emit_arg_extremum("ARG_MIN"), numpy.Argmin)
+    add_emitter(position.emit_top_k, math_operations.TopK)
+    add_emitter(position.emit_one_hot, nn.OneHot)
+    add_emitter(position.emit_cumsum, numpy.Cumsum)
+    add_emitter(position.emit_digitize, numpy.Digitize)
+    add_emitter(position.emit_scatter, core.Scatter)
+
+
+def _add_operator_layers() -> None:
+    """Operators that Keras has no layer for."""
+    for cls, emit in OPERATOR_LAYERS.items():
+        add_emitter(emit, cls)
 
 
 _add_quantizable()
 _add_float_layers()
 _add_operations()
+_add_operator_layers()

@@ -211,7 +211,7 @@ class _Builder:
         return fold(
             operator,
             [x and (x.value if x.constant is None else x.constant) for x in inputs],
-            [x and x.tensor for x in inputs],
+            [None if x is None else x.tensor for x in inputs],
             [tensors[i] for i in operator.outputs],
             self._budget,
         )

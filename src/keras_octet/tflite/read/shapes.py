@@ -301,7 +301,7 @@ def _transpose(call: _Fold) -> Any:
 
 
 def _reverse(call: _Fold) -> Any:
-    return np.flip(_copy(call), call.ints(1))
+    return np.flip(_copy(call), tuple(call.ints(1)))
 
 
 def _joined(call: _Fold) -> list[np.ndarray]:

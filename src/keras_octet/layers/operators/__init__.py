@@ -1,0 +1,50 @@
+"""`.tflite` operators on float and integer tensors that Keras has no layer or operation for."""
+
+from keras_octet.layers.operators.arithmetic import (
+    BatchMatmul,
+    CumulativeSum,
+    FullyConnected,
+    L2Normalization,
+    LocalResponseNormalization,
+    SquaredDifference,
+)
+from keras_octet.layers.operators.base import OperatorLayer
+from keras_octet.layers.operators.blocks import (
+    BatchToSpace,
+    DepthToSpace,
+    SpaceToBatch,
+    SpaceToDepth,
+)
+from keras_octet.layers.operators.creation import BroadcastTo, Fill
+from keras_octet.layers.operators.images import L2Pooling2D, ResizeImage
+from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
+from keras_octet.layers.operators.slicing import (
+    Gather,
+    GatherND,
+    ReverseSequence,
+    Split,
+)
+
+__all__ = [
+    "BatchMatmul",
+    "BatchToSpace",
+    "BroadcastTo",
+    "CumulativeSum",
+    "DepthToSpace",
+    "Fill",
+    "FullyConnected",
+    "Gather",
+    "GatherND",
+    "L2Normalization",
+    "L2Pooling2D",
+    "LocalResponseNormalization",
+    "MatrixDiag",
+    "MatrixSetDiag",
+    "OperatorLayer",
+    "ResizeImage",
+    "ReverseSequence",
+    "SpaceToBatch",
+    "SpaceToDepth",
+    "Split",
+    "SquaredDifference",
+]

@@ -1,0 +1,36 @@
+"""What the layers of this package share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class OperatorLayer(keras.layers.Layer):
+    """A `.tflite` operator without a Keras layer or operation of the same meaning.
+
+    Subclasses list their constructor arguments in `config_keys` and compute in `call` with
+    `keras.ops`, for tensors of any dtype. Several inputs come as a list.
+    """
+
+    config_keys: tuple[str, ...] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.autocast = False
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """What `call` gives on tensors of these shapes."""
+
+        def fresh(tensor: Any) -> Any:
+            return keras.KerasTensor(tensor.shape, dtype=tensor.dtype)
+
+        # Fresh tensors, so that the operations of `call` are not recorded on those of the model.
+        outputs = self.call(keras.tree.map_structure(fresh, args[0]))
+        return keras.tree.map_structure(fresh, outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return config | {key: getattr(self, key) for key in self.config_keys}

@@ -1,0 +1,33 @@
+"""Operators on the diagonal of matrices in the last two axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_octet.layers.base import register
+from keras_octet.layers.operators.base import OperatorLayer
+
+
+@register
+class MatrixDiag(OperatorLayer):
+    """`(..., n)` to matrices `(..., n, n)` of zeros with the values on the diagonal."""
+
+    def call(self, inputs: Any) -> Any:
+        diagonal = np.eye(inputs.shape[-1], dtype=inputs.dtype)
+        return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
+
+
+@register
+class MatrixSetDiag(OperatorLayer):
+    """Matrices with another diagonal; inputs are matrices `(..., m, n)` and diagonals."""
+
+    def call(self, inputs: Any) -> Any:
+        matrices, diagonal = inputs
+        rows, columns = matrices.shape[-2:]
+        length = min(rows, columns)
+        widths = [(0, 0)] * (len(diagonal.shape) - 1)
+        column = ops.expand_dims(ops.pad(diagonal, [*widths, (0, rows - length)]), -1)
+        return ops.where(np.eye(rows, columns, dtype=bool), column, matrices)

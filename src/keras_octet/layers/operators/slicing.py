@@ -1,0 +1,106 @@
+"""Operators that take parts of a tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_octet.layers.base import register
+from keras_octet.layers.operators.base import OperatorLayer
+
+
+@register
+class Split(OperatorLayer):
+    """Parts of these sizes along an axis."""
+
+    config_keys = ("sizes", "axis")
+
+    def __init__(self, *, sizes: Sequence[int], axis: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sizes, self.axis = tuple(sizes), int(axis)
+
+    def call(self, inputs: Any) -> Any:
+        return list(ops.split(inputs, np.cumsum(self.sizes)[:-1].tolist(), axis=self.axis))
+
+
+@register
+class Gather(OperatorLayer):
+    """Rows of a table, `take` along `axis`, separately for each index of the first `batch_dims`.
+
+    Inputs are the table and the indices.
+    """
+
+    config_keys = ("axis", "batch_dims")
+
+    def __init__(self, *, axis: int, batch_dims: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.batch_dims = int(axis), int(batch_dims)
+
+    def call(self, inputs: Any) -> Any:
+        table, indices = inputs
+        rank, outer = len(table.shape), self.batch_dims
+        inner = self.axis % rank
+        if not outer:
+            return ops.take(table, indices, axis=inner)
+        # Bring the axis behind those of the batch, take, and bring what was taken back.
+        order = [*range(outer), inner, *(i for i in range(outer, rank) if i != inner)]
+        values = ops.transpose(table, order)
+        batch, wanted = _sizes(indices.shape[:outer]), indices.shape[outer:]
+        places = (*batch, math.prod(wanted), *(1,) * (rank - outer - 1))
+        taken = ops.take_along_axis(values, ops.reshape(indices, places), axis=outer)
+        rest = values.shape[outer + 1 :]
+        taken = ops.reshape(taken, (*batch, *wanted, *rest))
+        start, end = outer + len(wanted), inner + len(wanted)
+        total = len(taken.shape)
+        moved = [*range(start, end), *range(outer, start), *range(end, total)]
+        return ops.transpose(taken, [*range(outer), *moved])
+
+
+def _sizes(shape: Sequence[int | None]) -> list[int]:
+    return [-1 if size is None else size for size in shape]
+
+
+@register
+class GatherND(OperatorLayer):
+    """`table[indices[..., 0], indices[..., 1], ...]`; inputs are the table and the indices."""
+
+    def call(self, inputs: Any) -> Any:
+        table, indices = inputs
+        depth = indices.shape[-1]
+        sizes = table.shape[:depth]
+        strides = [int(np.prod(sizes[i + 1 :])) for i in range(depth)]
+        flat = ops.sum(
+            ops.multiply(ops.cast(indices, "int32"), np.array(strides, "int32")), axis=-1
+        )
+        rows = ops.reshape(table, (-1, *_sizes(table.shape[depth:])))
+        return ops.take(rows, ops.cast(flat, "int32"), axis=0)
+
+
+@register
+class ReverseSequence(OperatorLayer):
+    """The first `length` values along an axis in reverse order, for each index of the batch axis.
+
+    Inputs are the tensor and the lengths.
+    """
+
+    config_keys = ("axis", "batch_axis")
+
+    def __init__(self, *, axis: int, batch_axis: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.batch_axis = int(axis), int(batch_axis)
+
+    def call(self, inputs: Any) -> Any:
+        x, lengths = inputs
+        rank = len(x.shape)
+        size = x.shape[self.axis]
+        place = ops.expand_dims(ops.convert_to_tensor(np.arange(size, dtype="int32")), 0)
+        length = ops.expand_dims(ops.cast(lengths, "int32"), 1)
+        source = ops.where(place < length, length - 1 - place, place)
+        if self.axis < self.batch_axis:
+            source = ops.transpose(source)
+        others = tuple(i for i in range(rank) if i not in (self.axis, self.batch_axis))
+        return ops.take_along_axis(x, ops.expand_dims(source, others), axis=self.axis)

@@ -1,0 +1,171 @@
+"""The operators of the layers in `keras_octet.layers.operators`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from keras_octet.layers import operators
+from keras_octet.tflite.emit.arithmetic import binary, matmul
+from keras_octet.tflite.emit.common import NO_ACTIVATION, PADDING, EmitFunction
+from keras_octet.tflite.emit.resize import RESIZES
+from keras_octet.tflite.emit.shape import shape_of
+from keras_octet.tflite.graph import Graph
+
+
+def _plain(code: str, options: Any = None) -> EmitFunction:
+    """The emit function of an operator that takes the inputs of the layer and no settings."""
+
+    def emit(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+        graph.operator(code, inputs, [output], options and options())
+
+    return emit
+
+
+def _ints(graph: Graph, values: Any, name: str) -> int:
+    return graph.constant(np.array(values, np.int32), name=name)
+
+
+def _squared_difference(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    binary(graph, "SQUARED_DIFFERENCE", inputs[0], inputs[1], output)
+
+
+def _batch_matmul(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    matmul(
+        graph,
+        inputs[0],
+        inputs[1],
+        graph.shape(output),
+        output,
+        transpose_first=layer.transpose_first,
+        transpose_second=layer.transpose_second,
+    )
+
+
+def _fully_connected(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.FullyConnectedOptionsT(
+        fusedActivationFunction=NO_ACTIVATION, keepNumDims=graph.rank(inputs[0]) > 2
+    )
+    bias = inputs[2] if len(inputs) > 2 else -1
+    graph.operator("FULLY_CONNECTED", [*inputs[:2], bias], [output], options)
+
+
+def _l2_normalization(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.L2NormOptionsT(fusedActivationFunction=NO_ACTIVATION)
+    graph.operator("L2_NORMALIZATION", inputs, [output], options)
+
+
+def _local_response_normalization(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.LocalResponseNormalizationOptionsT(
+        radius=layer.radius, bias=layer.bias, alpha=layer.alpha, beta=layer.beta
+    )
+    graph.operator("LOCAL_RESPONSE_NORMALIZATION", inputs, [output], options)
+
+
+def _cumulative_sum(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.CumsumOptionsT(exclusive=layer.exclusive, reverse=layer.reverse)
+    axis = _ints(graph, layer.axis, "axis")
+    graph.operator("CUMSUM", [inputs[0], axis], [output], options)
+
+
+def _split(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """SPLIT for parts of one size, else SPLIT_V."""
+    assert graph.call is not None
+    outputs, axis = graph.call.outputs, _ints(graph, layer.axis, "axis")
+    if len(set(layer.sizes)) == 1:
+        options = schema.SplitOptionsT(numSplits=len(outputs))
+        graph.operator("SPLIT", [axis, inputs[0]], outputs, options)
+        return
+    operands = [inputs[0], _ints(graph, layer.sizes, "sizes"), axis]
+    graph.operator("SPLIT_V", operands, outputs, schema.SplitVOptionsT(numSplits=len(outputs)))
+
+
+def _gather(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.GatherOptionsT(axis=layer.axis, batchDims=layer.batch_dims)
+    graph.operator("GATHER", inputs, [output], options)
+
+
+def _reverse_sequence(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.ReverseSequenceOptionsT(seqDim=layer.axis, batchDim=layer.batch_axis)
+    graph.operator("REVERSE_SEQUENCE", inputs, [output], options)
+
+
+def _blocks(code: str, options: Any) -> EmitFunction:
+    def emit(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+        graph.operator(code, inputs, [output], options(blockSize=layer.block_size))
+
+    return emit
+
+
+def _space_to_batch(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    settings = [
+        _ints(graph, layer.block_shape, "block_shape"),
+        _ints(graph, layer.paddings, "paddings"),
+    ]
+    options = schema.SpaceToBatchNDOptionsT()
+    graph.operator("SPACE_TO_BATCH_ND", [inputs[0], *settings], [output], options)
+
+
+def _batch_to_space(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    settings = [
+        _ints(graph, layer.block_shape, "block_shape"),
+        _ints(graph, layer.crops, "crops"),
+    ]
+    options = schema.BatchToSpaceNDOptionsT()
+    graph.operator("BATCH_TO_SPACE_ND", [inputs[0], *settings], [output], options)
+
+
+def _resize(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    code, options = RESIZES[layer.interpolation]
+    size = _ints(graph, (layer.height, layer.width), "size")
+    settings = options(alignCorners=layer.align_corners, halfPixelCenters=layer.half_pixel_centers)
+    graph.operator(code, [inputs[0], size], [output], settings)
+
+
+def _l2_pooling(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    options = schema.Pool2DOptionsT(
+        padding=PADDING[layer.padding],
+        filterHeight=layer.pool_size[0],
+        filterWidth=layer.pool_size[1],
+        strideH=layer.strides[0],
+        strideW=layer.strides[1],
+        fusedActivationFunction=NO_ACTIVATION,
+    )
+    graph.operator("L2_POOL_2D", inputs, [output], options)
+
+
+def _fill(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    sizes = shape_of(graph, inputs[0], layer.shape, layer.axis)
+    value = graph.constant(np.array(layer.value, layer.output_type), name="value")
+    graph.operator("FILL", [sizes, value], [output], schema.FillOptionsT())
+
+
+def _broadcast_to(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    sizes = shape_of(graph, inputs[0], layer.shape, layer.axis)
+    graph.operator("BROADCAST_TO", [inputs[1], sizes], [output], schema.BroadcastToOptionsT())
+
+
+OPERATOR_LAYERS: dict[type, EmitFunction] = {
+    operators.BatchMatmul: _batch_matmul,
+    operators.BatchToSpace: _batch_to_space,
+    operators.BroadcastTo: _broadcast_to,
+    operators.CumulativeSum: _cumulative_sum,
+    operators.DepthToSpace: _blocks("DEPTH_TO_SPACE", schema.DepthToSpaceOptionsT),
+    operators.Fill: _fill,
+    operators.FullyConnected: _fully_connected,
+    operators.Gather: _gather,
+    operators.GatherND: _plain("GATHER_ND", schema.GatherNdOptionsT),
+    operators.L2Normalization: _l2_normalization,
+    operators.L2Pooling2D: _l2_pooling,
+    operators.LocalResponseNormalization: _local_response_normalization,
+    operators.MatrixDiag: _plain("MATRIX_DIAG", schema.MatrixDiagOptionsT),
+    operators.MatrixSetDiag: _plain("MATRIX_SET_DIAG", schema.MatrixSetDiagOptionsT),
+    operators.ResizeImage: _resize,
+    operators.ReverseSequence: _reverse_sequence,
+    operators.SpaceToBatch: _space_to_batch,
+    operators.SpaceToDepth: _blocks("SPACE_TO_DEPTH", schema.SpaceToDepthOptionsT),
+    operators.Split: _split,
+    operators.SquaredDifference: _squared_difference,
+}
