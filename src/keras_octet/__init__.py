@@ -2,6 +2,7 @@
 
 from keras_octet.api import calibrate, quantize
 from keras_octet.calibrate.calibration import Calibration
+from keras_octet.engines import EngineOptions
 from keras_octet.errors import (
     CalibrationError,
     CaptureError,
@@ -43,6 +44,7 @@ __all__ = [
     "CalibrationError",
     "CaptureError",
     "EngineError",
+    "EngineOptions",
     "Entropy",
     "ExportError",
     "ExportableModel",

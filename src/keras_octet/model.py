@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_octet.engines import Program, check_engine, compile_program, default_engine
+from keras_octet.dispatch import is_observed, to_arrays
+from keras_octet.engines import ENGINES, EngineOptions, default_engine, find_engine
 from keras_octet.errors import ExportError
 from keras_octet.exportable import ExportableModel
 from keras_octet.layers import QuantizedLayer, QuantizedLinear
 from keras_octet.layers.base import register
+from keras_octet.predicting import predict_batches
+from keras_octet.running import Runner
+
+# One model is compiled at a time; that threads wait for each other here is rare.
+_compiling = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,28 +98,53 @@ class QuantizedModel(ExportableModel):
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         report = kwargs.pop("report", None)
         engine = kwargs.pop("engine", None) or default_engine()
+        options = kwargs.pop("engine_options", None)
+        choices = kwargs.pop("engine_choices", None)
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         self._report = (
             QuantizationReport.from_config(report)
             if isinstance(report, dict)
             else report or QuantizationReport()
         )
-        self._engine = check_engine(engine)
-        self._program: Program | None = None
+        if engine in ENGINES and not ENGINES[engine].installed:
+            warnings.warn(
+                f"The model was saved with engine {engine!r}, which is not installed here. "
+                f"It runs on {default_engine()!r}.",
+                stacklevel=2,
+            )
+            engine = default_engine()
+        self._engine = find_engine(engine).name
+        self._engine_options = EngineOptions(**(options or {}))
+        self._engine_choices: dict[str, str] = dict(choices or {})
+        self._runner: Runner | None = None
+        self._fits_in_progress = 0
 
     @property
     def engine(self) -> str:
         """What runs concrete inputs: `"litert"` (compiled, the default) or `"keras"`.
 
-        Both give the same bits. Traced and symbolic calls always run the Keras layers. A model with
-        a part that `.tflite` cannot express runs on `"keras"`.
+        Both give the same bits. Traced, differentiated and symbolic calls always run the Keras
+        layers. A model with a part that `.tflite` cannot express runs on `"keras"`.
+
+        The engine is compiled at the first call, with the weights of that moment. `set_weights`,
+        `load_weights` and `fit` compile it again; after another change, set `engine`.
         """
         return self._engine
 
     @engine.setter
     def engine(self, name: str) -> None:
-        self._engine = check_engine(name)
-        self._program = None
+        self._engine = find_engine(name).name
+        self._runner = None
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """Threads and tolerance of the engine; see `EngineOptions`."""
+        return self._engine_options
+
+    @engine_options.setter
+    def engine_options(self, options: EngineOptions) -> None:
+        self._engine_options = replace(options)
+        self._runner = None
 
     @property
     def report(self) -> QuantizationReport:
@@ -120,6 +154,8 @@ class QuantizedModel(ExportableModel):
         config = super().get_config()
         config["report"] = self.report.get_config()
         config["engine"] = self.engine
+        config["engine_options"] = asdict(self.engine_options)
+        config["engine_choices"] = dict(self._engine_choices)
         return config
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
@@ -127,21 +163,31 @@ class QuantizedModel(ExportableModel):
         for layer in self.layers:
             if isinstance(layer, QuantizedLinear):
                 layer.prepare()
-        self._program = None
+        self._runner = None
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
         super().load_weights(*args, **kwargs)
-        self._program = None
+        self._runner = None
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`: float layers of the model may train."""
+        with self._weights_change():
+            return super().fit(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.train_on_batch`: float layers of the model may train."""
+        with self._weights_change():
+            return super().train_on_batch(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs:
-            outputs = self._run_program(args[0])
+        if len(args) == 1 and kwargs in ({}, {"training": False}):
+            outputs = self._run(args[0], observable=True)
             if outputs is not None:
                 return keras.tree.map_structure(keras.ops.convert_to_tensor, outputs)
         return super().__call__(*args, **kwargs)
 
     def predict_on_batch(self, x: Any) -> Any:
-        outputs = self._run_program(x)
+        outputs = self._run(x)
         return super().predict_on_batch(x) if outputs is None else outputs
 
     def predict(
@@ -152,58 +198,67 @@ class QuantizedModel(ExportableModel):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        arrays = _as_arrays(x)
-        if arrays is None or steps is not None or callbacks or verbose not in ("auto", 0):
-            return super().predict(
-                x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
-            )
-        size = batch_size or 32
-        count = len(keras.tree.flatten(arrays)[0])
-        batches = []
-        for start in range(0, count, size):
-            batch = keras.tree.map_structure(lambda a, i=start: a[i : i + size], arrays)
-            outputs = self._run_program(batch)
-            if outputs is None:
-                return super().predict(x, batch_size=batch_size, verbose=verbose)
-            batches.append(outputs)
-        if not batches:
-            return super().predict(x, batch_size=batch_size, verbose=verbose)
-        return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+        """As `keras.Model.predict`. Samples run on all cores.
 
-    def _run_program(self, x: Any) -> Any:
+        Where each sample is computed for itself, the engine chooses how many it runs at a time;
+        `batch_size` is what callbacks and the progress bar see.
+        """
+        arrays = to_arrays(x)
+        runner = self._compiled()
+        if runner is None:
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+        size = batch_size or 32
+        if arrays is not None and verbose == 0 and steps is None and not callbacks:
+            outputs = runner.predict(arrays, size)
+            if outputs is None:
+                return super().predict(x, batch_size, verbose)
+            return outputs
+
+        def run(batch: Any) -> Any:
+            outputs = runner.predict(batch, size)
+            if outputs is None:
+                return super(QuantizedModel, self).predict_on_batch(batch)
+            return outputs
+
+        return predict_batches(
+            self, run, x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
+        )
+
+    def _run(self, x: Any, observable: bool = False) -> Any:
         """Outputs as NumPy arrays from the engine, or None where the Keras layers must run."""
-        if self._engine == "keras":
+        if self._engine == "keras" or self._fits_in_progress:
             return None
-        arrays = _as_arrays(x)
+        arrays = to_arrays(x)
         if arrays is None:
             return None
-        flat = self._match_inputs(arrays)
-        if flat is None:
+        runner = self._runner or self._compiled()
+        if runner is None or (observable and is_observed(runner.float_variables)):
             return None
-        if self._program is None:
-            try:
-                self._program = compile_program(self._engine, self.to_tflite())
-            except ExportError as error:
-                warnings.warn(f"{error} This model runs on the Keras path.", stacklevel=3)
-                self._engine = "keras"
-                return None
-        inputs = [np.ascontiguousarray(a, t.dtype) for a, t in zip(flat, self.inputs, strict=True)]
-        return keras.tree.pack_sequence_as(self._outputs_struct, self._program(inputs))
+        return runner(arrays)
 
-    def _match_inputs(self, arrays: Any) -> list[np.ndarray] | None:
-        """One array per input, or None where Keras must adjust the inputs or raise its error."""
-        if isinstance(arrays, dict) and not isinstance(self._inputs_struct, dict):
-            arrays = [arrays.get(tensor.name) for tensor in self.inputs]
-        flat = keras.tree.flatten(arrays)
-        if len(flat) != len(self.inputs):
+    def _compiled(self) -> Runner | None:
+        """The model on its engine, or None where the Keras layers must run."""
+        if self._engine == "keras" or self._fits_in_progress:
             return None
-        for array, tensor in zip(flat, self.inputs, strict=True):
-            if array is None or array.ndim != len(tensor.shape) or not array.size:
-                return None
-            sizes = zip(array.shape, tensor.shape, strict=True)
-            if any(expected not in (None, size) for size, expected in sizes):
-                return None
-        return flat
+        with _compiling:
+            if self._runner is None:
+                engine = find_engine(self._engine)
+                try:
+                    self._runner = Runner(self, engine, self._engine_options, self._engine_choices)
+                except ExportError as error:
+                    warnings.warn(f"{error} This model runs on the Keras path.", stacklevel=4)
+                    self._engine = "keras"
+            return self._runner
+
+    @contextmanager
+    def _weights_change(self) -> Iterator[None]:
+        """Inside, calls run the Keras layers; afterwards the engine is compiled again."""
+        self._fits_in_progress += 1
+        try:
+            yield
+        finally:
+            self._fits_in_progress -= 1
+            self._runner = None
 
     @property
     def input_qparams(self) -> dict[str, Any]:
@@ -217,20 +272,3 @@ class QuantizedModel(ExportableModel):
                     qparams = layer.input_qparams[index] if layer.input_qparams else None
                     found[tensor.name] = qparams or layer.output_qparams
         return found
-
-
-def _as_arrays(structure: Any) -> Any:
-    """The same structure of NumPy arrays, or None if a leaf is symbolic, traced or not an array."""
-    leaves = keras.tree.flatten(structure)
-    arrays = []
-    for leaf in leaves:
-        if isinstance(leaf, keras.KerasTensor) or not hasattr(leaf, "shape"):
-            return None
-        if isinstance(leaf, np.ndarray):
-            arrays.append(leaf)
-            continue
-        try:
-            arrays.append(np.asarray(leaf))
-        except Exception:  # Each backend has its own error for a traced tensor.
-            return None
-    return keras.tree.pack_sequence_as(structure, arrays) if arrays else None

@@ -1,47 +1,49 @@
 """Engines: compiled programs that run a quantized model on concrete arrays.
 
-Adding an engine is one file with a class that follows `Program`, and one line here.
+Adding an engine is one file that makes an `Engine`, and its entry in `ENGINES`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Protocol
-
-import numpy as np
-
+from keras_octet.engines.base import Engine, EngineOptions, Program, Source
+from keras_octet.engines.keras import KERAS
+from keras_octet.engines.litert import LITERT
+from keras_octet.engines.work import is_separable, multiply_adds
 from keras_octet.errors import EngineError
 
-# "keras" stands for no engine: the portable path through keras.ops.
-ENGINES = ("litert", "keras")
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LITERT, KERAS)}
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineOptions",
+    "Program",
+    "Source",
+    "default_engine",
+    "find_engine",
+    "is_separable",
+    "multiply_adds",
+]
 
 
-class Program(Protocol):
-    """A compiled model; safe to call from several threads at once."""
-
-    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """One array per input, batch first, to one array per output."""
-        ...
-
-
-def check_engine(name: str) -> str:
-    """`name` itself, if it is an engine that is installed.
+def find_engine(name: str) -> Engine:
+    """The engine `name`, if it is installed.
 
     Raises:
-        EngineError: naming the engines there are.
+        EngineError: naming the engines there are, or what to install.
     """
-    if name not in ENGINES:
+    engine = ENGINES.get(name)
+    if engine is None:
         raise EngineError(f"Expected an engine among {list(ENGINES)}. Received: {name!r}")
-    return name
+    if not engine.installed:
+        raise EngineError(
+            f"The engine {name!r} needs the package {engine.package!r}, which is not installed. "
+            f"Install it, or choose another engine among "
+            f"{[other.name for other in ENGINES.values() if other.installed]}."
+        )
+    return engine
 
 
 def default_engine() -> str:
-    return "litert" if find_spec("ai_edge_litert") else "keras"
-
-
-def compile_program(name: str, model: bytes) -> Program:
-    """Compile the bytes of a `.tflite` file for the engine `name`."""
-    from keras_octet.engines.litert import LiteRTProgram
-
-    return {"litert": LiteRTProgram}[name](model)
+    """`"litert"` where it is installed, else `"keras"`."""
+    return "litert" if LITERT.installed else "keras"

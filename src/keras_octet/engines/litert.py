@@ -4,54 +4,227 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
+from keras_octet.engines.cores import num_cores, run_on_cores
 from keras_octet.errors import EngineError
 
-# Input shapes for which a compiled interpreter is kept.
-MAX_SHAPES = 8
+Shapes = tuple[tuple[int, ...], ...]
+
+# Multiply-adds. Waking a second thread costs about as much as it saves on this much work.
+SERIAL_WORK = 5_000_000
+# For many samples each core runs calls of about this much work: enough that the call itself costs
+# nothing, few enough samples that their tensors stay in its cache.
+WORK_PER_CALL = 50_000_000
+SAMPLES_PER_CALL = (4, 1024)
+# Threads that share the work of one batch: more of them wait longer than they compute.
+MAX_THREADS_PER_BATCH = 8
 
 
 class LiteRTProgram:
-    """A `.tflite` model; one interpreter for each input shape, compiled when first met."""
+    """A `.tflite` model on a pool of interpreters.
 
-    def __init__(self, model: bytes, num_threads: int | None = None) -> None:
+    Args:
+        model: bytes of the file.
+        num_threads: threads; None chooses by the work of each call.
+        separable: see `Source`.
+        multiply_adds: work for one sample, roughly; 0 is unknown, and taken as much.
+        output_shapes: shape and dtype of each output, None being an unknown size; lets `predict`
+            write results in place.
+    """
+
+    def __init__(
+        self,
+        model: bytes,
+        num_threads: int | None = None,
+        *,
+        separable: bool = False,
+        multiply_adds: int = 0,
+        output_shapes: Sequence[tuple[tuple[int | None, ...], str]] = (),
+    ) -> None:
         self._model = model
-        self._num_threads = num_threads or max(1, min(4, os.cpu_count() or 1))
-        self._interpreters: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._num_threads = num_threads
+        self._separable = separable
+        self._multiply_adds = multiply_adds or WORK_PER_CALL
+        self._output_shapes = output_shapes
+        self._pools: dict[int, _Pool] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with self._lock:
-            interpreter, sources, targets = self._prepared(tuple(x.shape for x in inputs))
-            for index, array in zip(sources, inputs, strict=True):
-                interpreter.set_tensor(index, array)
-            interpreter.invoke()
-            return [interpreter.get_tensor(index) for index in targets]
+        threads = self._num_threads
+        if threads is None:
+            threads = 1
+            if len(inputs[0]) * self._multiply_adds > SERIAL_WORK:
+                threads = min(num_cores(), MAX_THREADS_PER_BATCH)
+        return self._pool(threads).run(inputs)
 
-    def _prepared(self, shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, list[int], list[int]]:
-        if shapes in self._interpreters:
-            self._interpreters.move_to_end(shapes)
-            return self._interpreters[shapes]
+    def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+        count = len(inputs[0])
+        workers = self._num_threads or num_cores()
+        shapes = [shape[1:] for shape, _ in self._output_shapes]
+        if (
+            not self._separable
+            or not shapes
+            or any(size is None for shape in shapes for size in shape)
+            or count * self._multiply_adds <= SERIAL_WORK
+        ):
+            return in_batches(self, inputs, max(batch_size, 1))
+        low, high = SAMPLES_PER_CALL
+        size = min(max(WORK_PER_CALL // self._multiply_adds, low), high, -(-count // workers))
+        outputs: list[np.ndarray] = [
+            np.empty((count, *shape), dtype)  # type: ignore[arg-type]  # no size is None
+            for shape, (_, dtype) in zip(shapes, self._output_shapes, strict=True)
+        ]
+        pool = self._pool(1)
+        # Taking the next item of this iterator is atomic.
+        starts = iter(range(0, count, size))
+
+        def work() -> None:
+            for start in starts:
+                part = slice(start, start + size)
+                pool.run([x[part] for x in inputs], [y[part] for y in outputs])
+
+        run_on_cores(work, min(workers, -(-count // size)))
+        return outputs
+
+    def _pool(self, num_threads: int) -> _Pool:
+        pool = self._pools.get(num_threads)
+        if pool is None:
+            # Of two threads that get here at once, one makes the pool that both use.
+            pool = self._pools.setdefault(num_threads, _Pool(self._model, num_threads))
+        return pool
+
+
+class _Interpreter:
+    """One interpreter, for one thread at a time."""
+
+    def __init__(self, model: bytes, num_threads: int) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        self._interpreter = Interpreter(model_content=model, num_threads=num_threads)
+        # Tensors are in the order of the model's inputs and outputs.
+        self._sources = [(d["index"], d["dtype"]) for d in self._interpreter.get_input_details()]
+        self._targets = [d["index"] for d in self._interpreter.get_output_details()]
+        self.shapes: Shapes = ()
+
+    def resize(self, shapes: Shapes) -> None:
+        for (index, _), shape in zip(self._sources, shapes, strict=True):
+            self._interpreter.resize_tensor_input(index, shape)
+        self._interpreter.allocate_tensors()
+        self.shapes = shapes
+
+    def run(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray] | None
+    ) -> list[np.ndarray]:
+        interpreter = self._interpreter
+        for (index, dtype), array in zip(self._sources, inputs, strict=True):
+            if array.dtype == dtype:
+                interpreter.set_tensor(index, array)
+            else:
+                interpreter.tensor(index)()[...] = array
+        interpreter.invoke()
+        if outputs is None:
+            return [interpreter.get_tensor(index) for index in self._targets]
+        for index, array in zip(self._targets, outputs, strict=True):
+            array[...] = interpreter.tensor(index)()
+        return list(outputs)
+
+
+class _Pool:
+    """Interpreters with the same number of threads, each lent to one caller at a time.
+
+    An interpreter keeps the weights as its kernels want them. For another input shape it is
+    resized, which is quick; a new one is made only while there are fewer than the cores can use.
+    """
+
+    def __init__(self, model: bytes, num_threads: int) -> None:
+        self._model = model
+        self._num_threads = num_threads
+        self._limit = num_cores() if num_threads == 1 else 2
+        self._start()
+        _pools.add(self)
+
+    def _start(self) -> None:
+        self._idle: list[_Interpreter] = []  # the most recently used last
+        self._made = 0
+        self._changed = threading.Condition(threading.Lock())
+
+    def run(
+        self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray] | None = None
+    ) -> list[np.ndarray]:
+        """Run on `inputs`; results go to `outputs`, or to new arrays."""
+        shapes = tuple([x.shape for x in inputs])
+        interpreter = self._take(shapes)
         try:
-            interpreter = Interpreter(model_content=self._model, num_threads=self._num_threads)
-            # Tensors are in the order of the model's inputs and outputs.
-            sources = [detail["index"] for detail in interpreter.get_input_details()]
-            targets = [detail["index"] for detail in interpreter.get_output_details()]
-            for index, shape in zip(sources, shapes, strict=True):
-                interpreter.resize_tensor_input(index, shape)
-            interpreter.allocate_tensors()
+            if interpreter is None:
+                interpreter = _Interpreter(self._model, self._num_threads)
+            if interpreter.shapes != shapes:
+                interpreter.resize(shapes)
+            results = interpreter.run(inputs, outputs)
         except (RuntimeError, ValueError) as error:
+            interpreter = None  # what state it is in is not known
             raise EngineError(
                 f"LiteRT cannot run this model on inputs of shapes {list(shapes)}: {error}"
             ) from error
-        self._interpreters[shapes] = interpreter, sources, targets
-        if len(self._interpreters) > MAX_SHAPES:
-            self._interpreters.popitem(last=False)
-        return self._interpreters[shapes]
+        finally:
+            self._give(interpreter)
+        return results
+
+    def _take(self, shapes: Shapes) -> _Interpreter | None:
+        """An idle interpreter, at best one with these shapes; None: make another."""
+        with self._changed:
+            while True:
+                for position in range(len(self._idle) - 1, -1, -1):
+                    if self._idle[position].shapes == shapes:
+                        return self._idle.pop(position)
+                if self._made < self._limit:
+                    self._made += 1
+                    return None
+                if self._idle:
+                    return self._idle.pop(0)
+                self._changed.wait()
+
+    def _give(self, interpreter: _Interpreter | None) -> None:
+        with self._changed:
+            if interpreter is None:
+                self._made -= 1
+            else:
+                self._idle.append(interpreter)
+            self._changed.notify()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child, where the threads of the interpreters do not exist."""
+        if self._num_threads > 1:
+            _inherited.extend(self._idle)
+        self._start()
+
+
+_pools: weakref.WeakSet[_Pool] = weakref.WeakSet()
+# Interpreters that a forked child cannot delete: their threads would be waited for.
+_inherited: list[Any] = []
+
+
+def _forget_all() -> None:
+    for pool in list(_pools):
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def _compile(source: Source, options: EngineOptions) -> Program:
+    return LiteRTProgram(
+        source.to_tflite(),
+        options.num_threads,
+        separable=source.separable,
+        multiply_adds=source.multiply_adds,
+        output_shapes=[(tuple(x.shape), str(x.dtype)) for x in source.outputs],
+    )
+
+
+LITERT = Engine(name="litert", package="ai_edge_litert", exact=True, compile=_compile)

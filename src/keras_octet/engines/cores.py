@@ -1,0 +1,64 @@
+"""The machine's cores, and running work on all of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+
+
+@cache
+def num_cores() -> int:
+    """Cores this process may use: those of its affinity mask, within its cgroup's quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or no quota ("max")
+        pass
+    return cores
+
+
+def run_on_cores(work: Callable[[], None], num_workers: int) -> None:
+    """Call `work` in `num_workers` threads at once, this one among them; wait for all.
+
+    Raises the error of a worker. Meant for work that releases the interpreter lock and takes its
+    share from a common iterator.
+    """
+    futures = [_executor().submit(work) for _ in range(num_workers - 1)]
+    try:
+        work()
+    finally:
+        # A worker that has not begun finds nothing left to do.
+        waiting = [future for future in futures if not future.cancel()]
+        errors = [future.exception() for future in waiting]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(num_cores() - 1, 1), thread_name_prefix="keras_octet")
+        return _pool
+
+
+def _forget_threads() -> None:
+    """After a fork the child has none of the parent's threads, and the lock may be held."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,198 @@
+"""The pool of interpreters: sizes, threads, forks, memory, errors."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_octet as ko
+from keras_octet.engines import EngineOptions, find_engine, is_separable, multiply_adds
+from keras_octet.engines.base import Source
+from keras_octet.engines.litert import LiteRTProgram
+from tests.models import images, make
+
+L = keras.layers
+
+
+@pytest.fixture(scope="module")
+def model() -> ko.QuantizedModel:
+    float_model, calibration, _ = make("convolutional")
+    return ko.quantize(float_model, calibration)
+
+
+@pytest.fixture(scope="module")
+def samples() -> np.ndarray:
+    return images(3, 120, 16, 16, 3)
+
+
+@pytest.fixture(scope="module")
+def expected(model, samples) -> np.ndarray:
+    """From an interpreter that does nothing else."""
+    (outputs,) = LiteRTProgram(model.to_tflite(), 1)([samples])
+    return outputs
+
+
+def program_of(model: ko.QuantizedModel, **options) -> LiteRTProgram:
+    source = Source(
+        inputs=model.inputs,
+        outputs=model.outputs,
+        to_tflite=model.to_tflite,
+        separable=is_separable(model),
+        multiply_adds=multiply_adds(model),
+    )
+    return find_engine("litert").compile(source, EngineOptions(**options))
+
+
+@pytest.mark.parametrize("name", ["convolutional", "u_net", "conv1d_autoencoder", "dense"])
+def test_an_interpreter_gives_the_same_bits_after_any_change_of_size(name):
+    float_model, calibration, x = make(name)
+    content = ko.quantize(float_model, calibration).to_tflite()
+    program = LiteRTProgram(content, 1)
+    rng = np.random.default_rng(0)
+    for count in (1, 7, 2, 40, 3, 1, 64, 5):
+        part = x[rng.permutation(len(x))[:count]]
+        np.testing.assert_array_equal(program([part])[0], LiteRTProgram(content, 1)([part])[0])
+    (pool,) = program._pools.values()
+    assert pool._made <= pool._limit
+
+
+@pytest.mark.parametrize("num_threads", [None, 1, 2, 5])
+@pytest.mark.parametrize("count", [1, 2, 3, 31, 120])
+def test_predict_gives_what_calls_give(model, samples, expected, count, num_threads):
+    program = program_of(model, num_threads=num_threads)
+    (received,) = program.predict([samples[:count]], 32)
+    np.testing.assert_array_equal(received, expected[:count])
+    (received,) = program([samples[:count]])
+    np.testing.assert_array_equal(received, expected[:count])
+
+
+def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
+    monkeypatch.setattr("keras_octet.engines.litert.SERIAL_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.litert.SAMPLES_PER_CALL", (4, 7))
+    for num_threads in (None, 1, 3):
+        program = program_of(model, num_threads=num_threads)
+        for count in (120, 119, 8, 7, 1):
+            (received,) = program.predict([samples[:count]], 32)
+            np.testing.assert_array_equal(received, expected[:count])
+
+
+def test_inputs_of_other_types_and_strides(model, samples, expected):
+    program = program_of(model)
+    np.testing.assert_array_equal(program([samples.astype(np.float64)])[0], expected)
+    strided = np.repeat(samples, 2, axis=0)[::2]
+    reversed_twice = samples[:, :, ::-1].copy()[:, :, ::-1]
+    assert not reversed_twice.flags.c_contiguous
+    np.testing.assert_array_equal(program([strided])[0], expected)
+    np.testing.assert_array_equal(program([reversed_twice])[0], expected)
+    integers = (samples * 5).astype(np.int16)
+    np.testing.assert_array_equal(program([integers])[0], program([integers.astype(np.float32)])[0])
+
+
+def test_results_are_the_callers(model, samples, expected):
+    program = program_of(model)
+    first = program([samples[:1]])[0]
+    kept = first.copy()
+    program([samples[1:2]])
+    np.testing.assert_array_equal(first, kept)
+    first[...] = 0  # writable, and nobody's but the caller's
+    np.testing.assert_array_equal(program([samples[:1]])[0], expected[:1])
+
+
+def test_many_threads_at_once(model, samples, expected):
+    program = program_of(model)
+    errors: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        try:
+            for _ in range(40):
+                start, count = rng.integers(0, 100), rng.integers(1, 20)
+                part = slice(start, start + count)
+                run = program if rng.random() < 0.7 else lambda x: program.predict(x, 4)
+                np.testing.assert_array_equal(run([samples[part]])[0], expected[part])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[0]
+    for pool in program._pools.values():
+        assert len(pool._idle) == pool._made <= pool._limit
+
+
+def test_a_size_that_does_not_fit_is_an_error_and_the_program_goes_on(model, samples, expected):
+    program = program_of(model)
+    with pytest.raises(ko.EngineError, match=r"\(2, 3\)"):
+        program([np.zeros((2, 3), np.float32)])
+    with pytest.raises(ko.EngineError, match="cannot run"):
+        LiteRTProgram(b"not a model at all, but long enough")([samples])
+    np.testing.assert_array_equal(program([samples])[0], expected)
+    for pool in program._pools.values():
+        assert len(pool._idle) == pool._made
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+def test_thousands_of_programs_leave_no_native_memory_behind():
+    float_model, calibration, x = make("dense")
+    content = ko.quantize(float_model, calibration).to_tflite()
+
+    def cycle(count: int) -> None:
+        for i in range(count):
+            # Two threads, so that thread pools come and go too, and a change of size.
+            program = LiteRTProgram(content, 1 + i % 2)
+            program([x[:1]])
+            program([x[:3]])
+        gc.collect()
+
+    cycle(500)
+    before = resident_bytes()
+    cycle(3000)
+    # 100 bytes a cycle would be 300 kB; an interpreter of this model holds some 50 kB.
+    assert resident_bytes() - before < 2 * 2**20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_child_predicts(model, samples, tmp_path):
+    # In a process of its own: the backend of this one has threads, which do not survive a fork.
+    (tmp_path / "m.tflite").write_bytes(model.to_tflite())
+    np.save(tmp_path / "x.npy", samples)
+    script = """
+import os, sys
+import numpy as np
+from keras_octet.engines.litert import LiteRTProgram
+x = np.load("x.npy")
+program = LiteRTProgram(
+    open("m.tflite", "rb").read(), 2, separable=True, multiply_adds=10**7,
+    output_shapes=[((None, 4), "float32")],
+)
+expected = program([x])[0]
+program.predict([x], 32)
+child = os.fork()
+if child == 0:
+    same = np.array_equal(program([x])[0], expected)
+    same &= np.array_equal(program.predict([x], 32)[0], expected)
+    os._exit(0 if same else 1)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert np.array_equal(program([x])[0], expected)
+sys.exit(status)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, timeout=300, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
