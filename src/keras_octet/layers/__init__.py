@@ -24,6 +24,14 @@ from keras_octet.layers.elementwise import (
     QuantizedMultiply,
     QuantizedSubtract,
 )
+from keras_octet.layers.hybrid import (
+    HybridConv2D,
+    HybridConv2DTranspose,
+    HybridDense,
+    HybridDepthwiseConv2D,
+    HybridEmbedding,
+    HybridMatmul,
+)
 from keras_octet.layers.linear import (
     QuantizedDense,
     QuantizedLinear,
@@ -56,6 +64,12 @@ from keras_octet.layers.rearrange import (
 __all__ = [
     "Constant",
     "Dequantize",
+    "HybridConv2D",
+    "HybridConv2DTranspose",
+    "HybridDense",
+    "HybridDepthwiseConv2D",
+    "HybridEmbedding",
+    "HybridMatmul",
     "Quantize",
     "QuantizedActivation",
     "QuantizedAdd",

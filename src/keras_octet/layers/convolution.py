@@ -154,11 +154,13 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
 
     def call(self, inputs: Any) -> Any:
         centred = shifted(inputs, self.input_qparams[0], "float32")
+        return self._requantize(self._sum(centred) + ops.convert_to_tensor(self.bias))
+
+    def _sum(self, centred: Any) -> Any:
+        """Integers in float32, zero point 0, to int32 sums of products."""
         flipped = ops.flip(ops.cast(self.kernel, "float32"), axis=(0, 1))
         kernel = ops.transpose(flipped, (0, 1, 3, 2))
-        spread = self._insert_zeros(centred)
-        accumulator = self._accumulate(spread, kernel) + ops.convert_to_tensor(self.bias)
-        return self._requantize(accumulator)
+        return self._accumulate(self._insert_zeros(centred), kernel)
 
     def _window(self, axis: int) -> int:
         return self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1

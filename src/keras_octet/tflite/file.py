@@ -147,11 +147,20 @@ def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
         shape=np.array([1 if size is None else size for size in tensor.shape], np.int32),
         shapeSignature=signature,
         type=TENSOR_TYPES[tensor.dtype],
-        buffer=buffers.add(tensor.data),
+        buffer=buffers.add(_stored(tensor)),
         name=tensor.name,
         quantization=quantization,
         hasRank=True,
     )
+
+
+def _stored(tensor: Tensor) -> np.ndarray | None:
+    """The value of a constant as the file has it: two int4 share a byte, the first lowest."""
+    if tensor.data is None or tensor.dtype != "int4":
+        return tensor.data
+    halves = tensor.data.reshape(-1).astype(np.uint8) & 0xF
+    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
+    return (halves[0::2] | halves[1::2] << 4).astype(np.uint8)
 
 
 def _operator(operator: Operator, code: int, position: dict[int, int]) -> Any:

@@ -27,6 +27,7 @@ TENSOR_TYPES: dict[str, int] = {
     "float16": schema.TensorType.FLOAT16,
     "bfloat16": schema.TensorType.BFLOAT16,
     "float64": schema.TensorType.FLOAT64,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
@@ -172,11 +173,17 @@ class Graph:
         )
 
     def constant(
-        self, value: Any, *, name: str = "constant", quantization: Quantization | None = None
+        self,
+        value: Any,
+        *,
+        name: str = "constant",
+        quantization: Quantization | None = None,
+        dtype: str | None = None,
     ) -> int:
         """Add `value` (an array; Python floats become float32, ints int32) as a constant.
 
-        Equal constants (same bytes, shape, dtype and quantization) are one tensor.
+        Equal constants (same bytes, shape, dtype and quantization) are one tensor. A `dtype` other
+        than that of the array is how the file stores it: "int4" for int8 values in [-8, 7].
         """
         array = np.asarray(value)
         if not isinstance(value, (np.ndarray, np.generic)):
@@ -185,14 +192,15 @@ class Graph:
             )
         # `ascontiguousarray` alone would turn a scalar into one dimension.
         array = np.ascontiguousarray(array).reshape(array.shape)
+        dtype = dtype or array.dtype.name
         key = (
-            array.dtype.name,
+            dtype,
             array.shape,
             hashlib.blake2b(array.tobytes(), digest_size=16).digest(),
             quantization.key if quantization else None,
         )
         if key not in self._constants:
-            index = self.tensor(self._scoped(name), array.shape, array.dtype.name, quantization)
+            index = self.tensor(self._scoped(name), array.shape, dtype, quantization)
             self.tensors[index].data = array
             self._constants[key] = index
         return self._constants[key]
@@ -318,14 +326,15 @@ class Graph:
 
         Args:
             layer: has `kernel` and `bias` (None: zeros); a quantized layer, whose kernel is int8,
-                also has `kernel_scale` `(channels,)` and `input_qparams`.
+                also has `kernel_scale` `(channels,)` or `(1,)`, and `input_qparams` unless its
+                inputs are float; the kernel is stored as its `kernel_dtype`.
             layout: turns the Keras kernel into the layout of the operator.
             axis: axis of the output channels in that layout.
             channels: number of output channels.
 
         Returns:
-            Index of the kernel and of the bias `(channels,)`. A quantized bias is int32 with scale
-            `float32(input_scale * kernel_scale)` and zero point 0.
+            Index of the kernel and of the bias `(channels,)`. With integer inputs the bias is int32
+            with scale `float32(input_scale * kernel_scale)` and zero point 0.
         """
         kernel = layout(to_numpy(layer.kernel))
         stored_bias = getattr(layer, "bias", None)
@@ -333,13 +342,19 @@ class Graph:
         dtype: type[np.generic] = np.float32
         if kernel.dtype == np.int8:
             scale = to_numpy(layer.kernel_scale).astype(np.float32)
-            bias_scale = np.float32(layer.input_qparams[0].scale) * scale
             kernel_quantization = Quantization.symmetric(scale, axis)
-            bias_quantization = Quantization.symmetric(bias_scale, 0)
-            dtype = np.int32
+            if layer.input_qparams:
+                bias_scale = np.float32(layer.input_qparams[0].scale) * scale
+                bias_quantization = Quantization.symmetric(bias_scale, 0)
+                dtype = np.int32
         bias = np.zeros(channels) if stored_bias is None else to_numpy(stored_bias)
         return (
-            self.constant(kernel, name="kernel", quantization=kernel_quantization),
+            self.constant(
+                kernel,
+                name="kernel",
+                quantization=kernel_quantization,
+                dtype=getattr(layer, "kernel_dtype", None),
+            ),
             self.constant(bias.astype(dtype), name="bias", quantization=bias_quantization),
         )
 

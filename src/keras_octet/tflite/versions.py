@@ -33,7 +33,6 @@ _INT8_IS_VERSION_2 = frozenset(
         "TRANSPOSE",
         "SLICE",
         "STRIDED_SLICE",
-        "BATCH_MATMUL",
         "AVERAGE_POOL_2D",
         "MAX_POOL_2D",
         "DEQUANTIZE",
@@ -71,26 +70,44 @@ def operator_version(operator: Operator, tensors: Sequence[Tensor]) -> int:
     return version
 
 
+def _per_channel(tensor: Tensor) -> bool:
+    return tensor.quantization is not None and tensor.quantization.scale.size > 1
+
+
 def _conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
     source, kernel = (tensors[i] for i in operator.inputs[:2])
     if source.shape[-1] != kernel.shape[-1]:
         return 6  # grouped
-    return 3 if source.dtype == "int8" else 1
+    if source.dtype == "int8":
+        return 7 if kernel.dtype == "int4" else 3
+    if kernel.dtype == "int8":
+        return 5 if _per_channel(kernel) else 2
+    return 1
 
 
 def _depthwise_conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
-    if tensors[operator.inputs[0]].dtype == "int8":
-        return 3
+    source, kernel = (tensors[i] for i in operator.inputs[:2])
+    if source.dtype == "int8":
+        return 7 if kernel.dtype == "int4" else 3
+    if kernel.dtype == "int8":
+        return 6 if _per_channel(kernel) else 4
     dilations = operator.options.dilationHFactor, operator.options.dilationWFactor
     return 1 if dilations == (1, 1) else 2
 
 
 def _fully_connected(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    source, kernel = (tensors[i] for i in operator.inputs[:2])
+    if source.dtype == "float32" and kernel.dtype == "int8" and _per_channel(kernel):
+        return 12
     if len(operator.inputs) == 2:
         return 6
     if operator.options.keepNumDims:
         return 5
-    return 4 if tensors[operator.inputs[0]].dtype == "int8" else 1
+    if source.dtype == "int8":
+        return 10 if kernel.dtype == "int4" else 4
+    if kernel.dtype == "int8":
+        return 9 if operator.options.asymmetricQuantizeInputs else 3
+    return 1
 
 
 def _transpose_conv(operator: Operator, tensors: Sequence[Tensor]) -> int:
@@ -99,6 +116,19 @@ def _transpose_conv(operator: Operator, tensors: Sequence[Tensor]) -> int:
     if len(operator.inputs) == 4 and operator.inputs[3] != NO_TENSOR:
         return 3
     return 2 if tensors[operator.inputs[1]].dtype == "int8" else 1
+
+
+def _batch_matmul(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    first, second = (tensors[i] for i in operator.inputs)
+    if first.dtype == "int8":
+        return 2
+    asymmetric = second.dtype == "int8" and operator.options.asymmetricQuantizeInputs
+    return 4 if asymmetric else 1
+
+
+def _embedding_lookup(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    table = tensors[operator.inputs[1]]
+    return 4 if table.dtype == "int4" or _per_channel(table) else 1
 
 
 def _mul(operator: Operator, tensors: Sequence[Tensor]) -> int:
@@ -140,10 +170,12 @@ def _cast(operator: Operator, tensors: Sequence[Tensor]) -> int:
 
 
 _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
+    "BATCH_MATMUL": _batch_matmul,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
     "FULLY_CONNECTED": _fully_connected,
     "TRANSPOSE_CONV": _transpose_conv,
+    "EMBEDDING_LOOKUP": _embedding_lookup,
     "MUL": _mul,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
@@ -159,15 +191,19 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
 _OLDEST = "1.15.0"
 _RUNTIMES: dict[str, tuple[str, ...]] = {
     "ABS": ("", "2.4.0"),
-    "BATCH_MATMUL": ("2.3.0", "2.3.0"),
+    "BATCH_MATMUL": ("2.3.0", "2.3.0", "2.4.0", "2.5.0"),
     "BROADCAST_TO": ("2.5.0", "2.5.0"),
     "CAST": ("", "2.7.0", "2.8.0", "2.9.0", "2.17.0"),
-    "CONV_2D": ("", "", "", "2.3.0", "2.4.0", "2.9.0"),
+    "CONV_2D": ("", "", "", "2.3.0", "2.4.0", "2.9.0", "2.11.0", "2.15.0"),
     "CONV_3D": ("2.5.0",),
     "CUMSUM": ("2.4.0",),
-    "DEPTHWISE_CONV_2D": ("", "", "", "2.2.0"),
+    "DEPTHWISE_CONV_2D": ("", "", "", "2.2.0", "2.3.0", "2.3.0", "2.11.0"),
     "DIV": ("", "2.3.0"),
-    "FULLY_CONNECTED": ("", "", "", "", "2.0.0", "2.1.0"),
+    "EMBEDDING_LOOKUP": ("", "", "", "2.18.0"),
+    "FULLY_CONNECTED": (
+        *("", "", "", "", "2.0.0", "2.1.0", "2.3.0", "2.3.0", "2.3.0"),
+        *("2.11.0", "2.15.0", "2.17.0", "2.18.0"),
+    ),
     "GATHER": ("", "", "", "2.4.0", "2.5.0"),
     "GELU": ("2.9.0", "2.9.0"),
     "HARD_SWISH": ("1.15.0",),

@@ -116,9 +116,11 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         # XNNPACK reads height and width here and takes the batch from the input, so any batch
         # runs. A shape computed from the input would keep the operator from being delegated.
         shape = [1 if size is None else size for size in graph.shape(whole)]
+        sizes = graph.constant(np.array(shape, np.int32), name="shape")
+        biases = [bias] if getattr(layer, "use_bias", True) else []
         graph.operator(
             "TRANSPOSE_CONV",
-            [graph.constant(np.array(shape, np.int32), name="shape"), kernel, inputs[0], bias],
+            [sizes, kernel, inputs[0], *biases],
             [whole],
             schema.TransposeConvOptionsT(
                 padding=schema.Padding.SAME if same else schema.Padding.VALID,

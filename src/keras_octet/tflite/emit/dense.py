@@ -23,6 +23,7 @@ def fully_connected(
     bias: int,
     output: int,
     activation: int = NO_ACTIVATION,
+    asymmetric_inputs: bool = False,
 ) -> None:
     """FULLY_CONNECTED over the last axis; `kernel` is `(out, in)`. An all-zero bias is left out."""
     data = graph.tensors[bias].data
@@ -31,7 +32,9 @@ def fully_connected(
         [source, kernel, bias if data is not None and data.any() else NO_TENSOR],
         [output],
         schema.FullyConnectedOptionsT(
-            fusedActivationFunction=activation, keepNumDims=graph.rank(source) > 2
+            fusedActivationFunction=activation,
+            keepNumDims=graph.rank(source) > 2,
+            asymmetricQuantizeInputs=asymmetric_inputs,
         ),
     )
 
@@ -46,7 +49,13 @@ def emit_dense(layer: Any, graph: Graph, inputs: list[int], output: int) -> None
         graph,
         output,
         lambda target, activation: fully_connected(
-            graph, inputs[0], kernel, bias, target, activation
+            graph,
+            inputs[0],
+            kernel,
+            bias,
+            target,
+            activation,
+            getattr(layer, "asymmetric_inputs", False),
         ),
     )
 

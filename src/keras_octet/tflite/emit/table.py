@@ -19,6 +19,7 @@ from keras_octet.tflite.emit import (
     convolution,
     dense,
     elementwise,
+    hybrid,
     pooling,
     position,
     rearrange,
@@ -104,6 +105,17 @@ def _add_quantizable() -> None:
     add_emitter(pooling.emit_mean, Q.QuantizedMean)
     add_emitter(bridge.emit_quantize, Q.Quantize, Q.Requantize)
     add_emitter(bridge.emit_dequantize, Q.Dequantize)
+
+
+def _add_hybrid() -> None:
+    """Float activations, integer weights."""
+    Q = quantized
+    add_emitter(dense.emit_dense, Q.HybridDense)
+    add_emitter(convolution.emit_conv_2d, Q.HybridConv2D)
+    add_emitter(convolution.emit_depthwise_conv_2d, Q.HybridDepthwiseConv2D)
+    add_emitter(convolution.emit_conv_2d_transpose, Q.HybridConv2DTranspose)
+    add_emitter(hybrid.emit_matmul, Q.HybridMatmul)
+    add_emitter(hybrid.emit_embedding, Q.HybridEmbedding)
 
 
 def _add_float_layers() -> None:
@@ -217,6 +229,7 @@ def _add_operator_layers() -> None:
 
 
 _add_quantizable()
+_add_hybrid()
 _add_float_layers()
 _add_operations()
 _add_operator_layers()

@@ -171,6 +171,9 @@ def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
     # TRANSPOSE_CONV and some others read a shape first.
     first = next((x for x in running if x.dtype in ("float32", "int8", "int16")), None)
     dtype = first.dtype if first else (running[0].dtype if running else "")
+    if operator.code == "EMBEDDING_LOOKUP" and operator.outputs:
+        # What runs are the ids; a float result of an integer table is hybrid.
+        dtype = tensors[operator.outputs[0]].dtype
     if dtype == "float32":
         weights = (x for x in inputs if x.data is not None and x.quantization is not None)
         return "hybrid" if any(x.dtype in ("int8", "int4", "int2") for x in weights) else "float"

@@ -1,14 +1,16 @@
-"""int8 layers with weights: FULLY_CONNECTED and the convolutions."""
+"""Layers with integer weights: FULLY_CONNECTED and the convolutions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from keras_octet import layers
 from keras_octet.errors import ModelFileError
-from keras_octet.tflite.read.call import Operand, ReadCall
+from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.movement import integers
 from keras_octet.tflite.read.options import activation_of, padding_of
 
@@ -20,7 +22,9 @@ def read_conv_2d(call: ReadCall) -> Any:
     if kernel.ndim != 4:
         raise ModelFileError(f"CONV_2D {call.name!r} has a kernel of shape {kernel.shape}.")
     source = call.tensor(0)
-    layer = layers.QuantizedConv2D(
+    layer = new_layer(
+        call,
+        "Conv2D",
         filters=kernel.shape[0],
         kernel_size=kernel.shape[1:3],
         strides=(options.strideH, options.strideW),
@@ -28,9 +32,6 @@ def read_conv_2d(call: ReadCall) -> Any:
         dilation_rate=(options.dilationHFactor, options.dilationWFactor),
         groups=max(1, source.shape[-1] // max(kernel.shape[3], 1)),
         activation=activation_of(call),
-        input_qparams=[call.operand(0).qparams],
-        output_qparams=call.output_qparams,
-        name=call.name,
     )
     output = layer(source)
     assign_weights(layer, kernel.transpose(1, 2, 3, 0), call)
@@ -49,16 +50,15 @@ def read_depthwise_conv_2d(call: ReadCall) -> Any:
             f"{channels} channels."
         )
     multiplier = kernel.shape[3] // channels
-    layer = layers.QuantizedDepthwiseConv2D(
+    layer = new_layer(
+        call,
+        "DepthwiseConv2D",
         kernel_size=kernel.shape[1:3],
         strides=(options.strideH, options.strideW),
         padding=padding_of(call),
         dilation_rate=(options.dilationHFactor, options.dilationWFactor),
         depth_multiplier=multiplier,
         activation=activation_of(call),
-        input_qparams=[call.operand(0).qparams],
-        output_qparams=call.output_qparams,
-        name=call.name,
     )
     output = layer(source)
     assign_weights(layer, kernel.reshape(*kernel.shape[1:3], channels, multiplier), call)
@@ -68,12 +68,12 @@ def read_depthwise_conv_2d(call: ReadCall) -> Any:
 def read_fully_connected(call: ReadCall) -> Any:
     """Kernel `(out, in)` becomes `(in, out)`."""
     kernel = call.constant(1)
-    layer = layers.QuantizedDense(
+    layer = new_layer(
+        call,
+        "Dense",
+        hybrid={"asymmetric_inputs": bool(call.options.asymmetricQuantizeInputs)},
         units=kernel.shape[0],
         activation=activation_of(call),
-        input_qparams=[call.operand(0).qparams],
-        output_qparams=call.output_qparams,
-        name=call.name,
     )
     output = layer(call.tensor(0))
     assign_weights(layer, kernel.transpose(), call)
@@ -98,29 +98,61 @@ def read_transpose_conv(call: ReadCall) -> Any:
         target[1 + i] - ((source.shape[1 + i] - 1) * strides[i] + kernel.shape[1 + i] - cropped[i])
         for i in (0, 1)
     ]
-    layer = layers.QuantizedConv2DTranspose(
+    layer = new_layer(
+        call,
+        "Conv2DTranspose",
         filters=kernel.shape[0],
         kernel_size=kernel.shape[1:3],
         strides=strides,
         padding=padding,
         output_padding=extra,
         activation=activation_of(call),
-        input_qparams=[call.operand(2).qparams],
-        output_qparams=call.output_qparams,
-        name=call.name,
+        source=2,
+        hybrid={"use_bias": call.optional(3) is not None},
     )
     output = layer(source)
     assign_weights(layer, kernel.transpose(1, 2, 0, 3), call, bias=3)
     return output
 
 
-def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall, bias: int = 2) -> None:
-    """Kernel in the layout of the Keras layer, the bias of input `bias` or zeros, the scales."""
-    channels = layer.bias.shape[0]
-    weights: Operand = call.operand(1)
+def new_layer(
+    call: ReadCall,
+    name: str,
+    source: int = 0,
+    hybrid: Mapping[str, Any] = MappingProxyType({}),
+    **arguments: Any,
+) -> Any:
+    """The layer that computes as the operator does: `Quantized<name>` or `Hybrid<name>`.
+
+    Args:
+        call: with the kernel as input 1.
+        name: of the Keras layer of the same meaning.
+        source: which input is not a weight.
+        hybrid: arguments that only the hybrid layer has.
+        **arguments: those of the Keras layer.
+    """
+    weights = call.operand(1)
     if weights.quantization.zero_point.any():
         raise ModelFileError(f"{call.code} {call.name!r} has weights with a zero point.")
-    scale = np.broadcast_to(weights.quantization.scale, (channels,))
-    zeros = np.zeros(channels, np.int32)
+    if call.kind == "hybrid":
+        return getattr(layers, f"Hybrid{name}")(
+            kernel_dtype=weights.tensor.dtype,
+            per_tensor=weights.quantization.scale.size == 1,
+            name=call.name,
+            **arguments,
+            **hybrid,
+        )
+    return getattr(layers, f"Quantized{name}")(
+        input_qparams=[call.operand(source).qparams],
+        output_qparams=call.output_qparams,
+        name=call.name,
+        **arguments,
+    )
+
+
+def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall, bias: int = 2) -> None:
+    """Kernel in the layout of the Keras layer, the bias of input `bias` or zeros, the scales."""
+    scale = np.broadcast_to(call.operand(1).quantization.scale, layer.kernel_scale.shape)
+    zeros = np.zeros(layer.bias.shape, layer.bias.dtype)
     offset = zeros if call.optional(bias) is None else call.constant(bias)
     layer.assign_weights(kernel, offset, scale)

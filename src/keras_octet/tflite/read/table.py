@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras_octet.tflite.read import boundary
 from keras_octet.tflite.read.call import ReadFunction
+from keras_octet.tflite.read.rows_hybrid import HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
 
 READERS: dict[tuple[str, str], ReadFunction] = {}
@@ -25,10 +26,11 @@ def find_reader(code: str, kind: str) -> ReadFunction | None:
     return READERS.get((code, kind)) or READERS.get((code, ANY))
 
 
-def _add_int8() -> None:
-    for code, read in INT8.items():
-        add_reader(read, code, "int8")
+def _add_all() -> None:
+    for kind, rows in (("int8", INT8), ("hybrid", HYBRID)):
+        for code, read in rows.items():
+            add_reader(read, code, kind)
 
 
 add_reader(boundary.read_quantize, "QUANTIZE", "float")
-_add_int8()
+_add_all()

@@ -1,0 +1,309 @@
+"""Layers with int8 or int4 weights and float activations: LiteRT's dynamic range quantization.
+
+Each call quantizes its input to int8, sums exact integer products, and scales the sums back to
+float32: `y = activation(float32(sum) * input_scale * kernel_scale + bias)`. How often an input gets
+a scale of its own and where products are rounded differs by kernel, and follows the kernel that
+LiteRT's default interpreter runs: XNNPACK's unless the layer says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_octet.layers.base import QuantizedLayer, Shape, register
+from keras_octet.layers.convolution import (
+    QuantizedConv2D,
+    QuantizedConv2DTranspose,
+    QuantizedDepthwiseConv2D,
+)
+from keras_octet.layers.dynamic import (
+    Quantized,
+    quantize_affine,
+    quantize_symmetric,
+    quantize_xnnpack,
+)
+from keras_octet.layers.linear import QuantizedDense, QuantizedLinear
+from keras_octet.layers.rounding import fused_multiply_add, rounded
+
+IMAGE = (1, 2, 3)
+ROW = (-1,)
+
+
+class HybridLinear(QuantizedLinear):
+    """int8 kernel, float32 bias, float32 input and output; base of the layers below.
+
+    Variables:
+        kernel: int8, in the layout of the Keras layer of the same name.
+        bias: float32 `(channels,)`.
+        kernel_scale: float32 `(channels,)`, or `(1,)` for one scale.
+
+    Args:
+        activation: `None`, `"relu"` or `"relu6"`.
+        kernel_dtype: `"int8"` or `"int4"`: how a `.tflite` file stores the kernel. int4 values lie
+            in [-8, 7].
+        per_tensor: one scale for all channels of the kernel.
+    """
+
+    output_dtype = "float32"
+    # What the mixin adds to the arguments of the int8 layer.
+    hybrid_keys: tuple[str, ...] = ("kernel_dtype", "per_tensor")
+
+    def __init__(
+        self, *, kernel_dtype: str = "int8", per_tensor: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if kernel_dtype not in ("int8", "int4"):
+            raise ValueError(
+                f"kernel_dtype must be 'int8' or 'int4'. Received: kernel_dtype={kernel_dtype!r}"
+            )
+        self.kernel_dtype = kernel_dtype
+        self.per_tensor = per_tensor
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **{key: getattr(self, key) for key in self.hybrid_keys}}
+
+    def _build_weights(self, kernel_shape: Sequence[int], channels: int) -> None:
+        scales = (1,) if self.per_tensor else (channels,)
+        self.kernel = self._add_integer_weight("kernel", kernel_shape, "int8")
+        self.bias = self._add_integer_weight("bias", (channels,), "float32")
+        self.bias.assign(np.zeros(channels, np.float32))
+        self.kernel_scale = self._add_integer_weight("kernel_scale", scales, "float32")
+
+    def prepare(self) -> None:
+        self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
+
+    @property
+    def _largest_input(self) -> int:
+        return 255
+
+    def _sum(self, quantized: Any) -> Any:
+        """Integers in float32 to int32 sums of products."""
+        return self._accumulate(quantized, ops.cast(self.kernel, "float32"))
+
+    def _quantize(self, inputs: Any) -> Quantized:
+        """Integers `q - zero_point` in float32, and their scale."""
+        return quantize_xnnpack(inputs, IMAGE)
+
+    def _dequantize(self, sums: Any, scale: Any) -> Any:
+        """Sums, float32, to real numbers, the bias added: XNNPACK adds it in the last product."""
+        kernel_scale, bias = (
+            ops.convert_to_tensor(self.kernel_scale),
+            ops.convert_to_tensor(self.bias),
+        )
+        return fused_multiply_add(rounded(sums * scale), kernel_scale, bias)
+
+    def call(self, inputs: Any) -> Any:
+        quantized, scale = self._quantize(inputs)
+        sums = ops.cast(self._sum(quantized), "float32")
+        return clip_activation(self._dequantize(sums, scale), self.activation)
+
+
+def clip_activation(values: Any, activation: str | None) -> Any:
+    """ReLU, ReLU6 or nothing."""
+    if activation is None:
+        return values
+    clipped = ops.maximum(values, 0.0)
+    return clipped if activation == "relu" else ops.minimum(clipped, 6.0)
+
+
+def _scaled_together(layer: HybridLinear, sums: Any, scale: Any) -> Any:
+    """`sums * (scale * kernel_scale) + bias`, each step rounded."""
+    factor = rounded(scale * ops.convert_to_tensor(layer.kernel_scale))
+    return rounded(sums * factor) + ops.convert_to_tensor(layer.bias)
+
+
+def _scaled_by_kernel_first(layer: HybridLinear, sums: Any, scale: Any) -> Any:
+    """`sums * kernel_scale * scale + bias`, each step rounded."""
+    product = rounded(rounded(sums * ops.convert_to_tensor(layer.kernel_scale)) * scale)
+    return product + ops.convert_to_tensor(layer.bias)
+
+
+def _scaled_by_input_first(layer: HybridLinear, sums: Any, scale: Any) -> Any:
+    """`sums * scale * kernel_scale + bias`, each step rounded."""
+    product = rounded(rounded(sums * scale) * ops.convert_to_tensor(layer.kernel_scale))
+    return product + ops.convert_to_tensor(layer.bias)
+
+
+@register
+class HybridDense(HybridLinear, QuantizedDense):
+    """`Dense` on float inputs `(..., in)` with an integer kernel `(in, units)`; a scale a row.
+
+    Args:
+        asymmetric_inputs: whether the built-in kernel uses a zero point. It runs only for an int4
+            kernel with an odd number of inputs; XNNPACK always uses one.
+    """
+
+    hybrid_keys = (*HybridLinear.hybrid_keys, "asymmetric_inputs")
+
+    def __init__(self, units: int, *, asymmetric_inputs: bool = False, **kwargs: Any) -> None:
+        super().__init__(units=units, **kwargs)
+        self.asymmetric_inputs = asymmetric_inputs
+
+    @property
+    def _delegated(self) -> bool:
+        return self.kernel_dtype == "int8" or self.kernel.shape[0] % 2 == 0
+
+    def _quantize(self, inputs: Any) -> Quantized:
+        if self._delegated:
+            return quantize_xnnpack(inputs, ROW)
+        quantize = quantize_affine if self.asymmetric_inputs else quantize_symmetric
+        return quantize(inputs, ROW)
+
+    def _dequantize(self, sums: Any, scale: Any) -> Any:
+        if self._delegated:
+            return super()._dequantize(sums, scale)
+        return _scaled_together(self, sums, scale)
+
+
+@register
+class HybridConv2D(HybridLinear, QuantizedConv2D):
+    """`Conv2D` on float images; a scale an image.
+
+    XNNPACK runs a 1x1 kernel as a matrix product, with a scale for each pixel. An int4 kernel runs
+    on the built-in kernels, symmetric if it has one scale.
+    """
+
+    def _quantize(self, inputs: Any) -> Quantized:
+        if self.kernel_dtype == "int4":
+            quantize = quantize_symmetric if self.per_tensor else quantize_affine
+            return quantize(inputs, IMAGE)
+        unit = self.kernel_size == self.strides == (1, 1) and self.groups == 1
+        return quantize_xnnpack(inputs, ROW if unit else IMAGE)
+
+    def _dequantize(self, sums: Any, scale: Any) -> Any:
+        if self.kernel_dtype == "int8":
+            return super()._dequantize(sums, scale)
+        scaled = _scaled_together if self.groups == 1 else _scaled_by_kernel_first
+        return scaled(self, sums, scale)
+
+
+@register
+class HybridConv2DTranspose(HybridLinear, QuantizedConv2DTranspose):
+    """`Conv2DTranspose` on float images; a scale an image.
+
+    Args:
+        use_bias: False if the `.tflite` operator has no bias; the variable is zero then.
+    """
+
+    hybrid_keys = (*HybridLinear.hybrid_keys, "use_bias")
+
+    def __init__(self, *, use_bias: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.use_bias = use_bias
+
+    def _sum(self, quantized: Any) -> Any:
+        return QuantizedConv2DTranspose._sum(self, quantized)
+
+
+@register
+class HybridDepthwiseConv2D(HybridLinear, QuantizedDepthwiseConv2D):
+    """`DepthwiseConv2D` on float images; a scale an image. XNNPACK does not take it."""
+
+    def _quantize(self, inputs: Any) -> Quantized:
+        return quantize_affine(inputs, IMAGE)
+
+    def _dequantize(self, sums: Any, scale: Any) -> Any:
+        # Four channels at a time, then what is left over one by one.
+        by_four = _scaled_by_kernel_first(self, sums, scale)
+        channels = self.bias.shape[0]
+        if channels % 4 == 0:
+            return by_four
+        left_over = np.arange(channels) >= channels - channels % 4
+        return ops.where(left_over, _scaled_by_input_first(self, sums, scale), by_four)
+
+
+@register
+class HybridMatmul(HybridLinear):
+    """Float `(..., m, k)` times a constant int8 `(..., k, n)`; a scale a row of the input.
+
+    Args:
+        kernel_shape: shape of the kernel.
+        transposed: whether the `.tflite` file stores it as `(..., n, k)`.
+        asymmetric_inputs: kept for the file; XNNPACK always uses a zero point.
+    """
+
+    config_keys = ("kernel_shape", "transposed", "asymmetric_inputs")
+
+    def __init__(
+        self,
+        *,
+        kernel_shape: Sequence[int],
+        transposed: bool = False,
+        asymmetric_inputs: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.kernel_shape = tuple(kernel_shape)
+        self.transposed = transposed
+        self.asymmetric_inputs = asymmetric_inputs
+
+    def build(self, input_shape: Shape) -> None:
+        self._build_weights(self.kernel_shape, self.kernel_shape[-1])
+
+    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+        """The matrices of a batch side by side."""
+        return super()._count_pieces(np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1))
+
+    def _quantize(self, inputs: Any) -> Quantized:
+        return quantize_xnnpack(inputs, ROW)
+
+    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
+        return ops.matmul(inputs, kernel)
+
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        return keras.ops.matmul(
+            keras.KerasTensor(input_shape), keras.KerasTensor(self.kernel_shape)
+        ).shape
+
+
+@register
+class HybridEmbedding(QuantizedLayer):
+    """Rows of an integer table as float32, `table[ids] * scale`: EMBEDDING_LOOKUP.
+
+    Variables:
+        table: int8.
+        table_scale: float32, one for each row or `(1,)`.
+
+    Args:
+        table_shape: `(rows, ...)`.
+        table_dtype: `"int8"` or `"int4"`: how the table is stored in a `.tflite` file.
+        per_row: whether each row has a scale.
+    """
+
+    config_keys = ("table_shape", "table_dtype", "per_row")
+    output_dtype = "float32"
+
+    def __init__(
+        self,
+        *,
+        table_shape: Sequence[int],
+        table_dtype: str = "int8",
+        per_row: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.table_shape = tuple(table_shape)
+        self.table_dtype = table_dtype
+        self.per_row = per_row
+
+    def build(self, input_shape: Shape) -> None:
+        scales = (self.table_shape[0],) if self.per_row else (1,)
+        self.table = self._add_integer_weight("table", self.table_shape, "int8")
+        self.table_scale = self._add_integer_weight("table_scale", scales, "float32")
+
+    def call(self, inputs: Any) -> Any:
+        rows = ops.cast(ops.take(ops.convert_to_tensor(self.table), inputs, axis=0), "float32")
+        scale = ops.convert_to_tensor(self.table_scale)
+        if self.per_row:
+            scale = ops.take(scale, inputs, axis=0)
+            for _ in self.table_shape[1:]:
+                scale = ops.expand_dims(scale, -1)
+        return rows * scale
+
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        return (*input_shape, *self.table_shape[1:])
