@@ -463,9 +463,9 @@ def test_a_subclassed_model_is_not_changed() -> None:
 
 
 def test_a_failure_names_the_layer() -> None:
-    model = sequential((4,), L.Dense(3, name="guilty"))
-    model.layers[0].__dict__["units"] = 7  # Damaged.
-    with pytest.raises(CaptureError, match="Dense 'guilty' could not be captured"):
+    model = sequential((4,), L.PReLU(name="guilty"))
+    model.layers[0].__dict__["shared_axes"] = 7  # Damaged.
+    with pytest.raises(CaptureError, match="PReLU 'guilty' could not be captured"):
         capture(model)
 
 

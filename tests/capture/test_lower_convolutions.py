@@ -121,6 +121,18 @@ def test_operations_with_constant_kernels() -> None:
     assert kinds(captured(functional(function, (6, 6, 2)))) == Counter(Conv2D=1, Dense=1)
 
 
+def test_operations_on_sequences() -> None:
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 2, 4)).astype("float32")
+    depthwise = rng.normal(size=(2, 4, 2)).astype("float32")
+
+    def function(x: Any) -> Any:
+        return ops.depthwise_conv(ops.conv(x, kernel, strides=2), depthwise, padding="same")
+
+    found = kinds(captured(functional(function, (9, 2))))
+    assert found == Counter(Conv2D=1, DepthwiseConv2D=1, Reshape=2)
+
+
 def test_a_product_of_two_tensors_stays_an_operation() -> None:
     flat = captured(functional(lambda a, b: ops.matmul(a, b), (3, 4), (4, 5)))
     assert kinds(flat) == {"Matmul": 1}
