@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,61 +16,56 @@ from keras_octet.tflite.emit.shape import shape_of
 from keras_octet.tflite.graph import Graph
 
 
+def _convolve(
+    layer: Any,
+    graph: Graph,
+    code: str,
+    options: Callable[..., Any],
+    inputs: list[int],
+    output: int,
+    **settings: int,
+) -> None:
+    """Add the operator `code` with the layer's padding, strides, dilation and activation.
+
+    `options` is the options class of the operator, `settings` what it has beside these.
+    """
+    for axis, stride, dilation in zip(
+        "DHW"[-len(layer.strides) :], layer.strides, layer.dilation_rate, strict=True
+    ):
+        settings[f"stride{axis}"] = stride
+        settings[f"dilation{axis}Factor"] = dilation
+
+    def emit(target: int, activation: int) -> None:
+        made = options(padding=padding_of(layer), fusedActivationFunction=activation, **settings)
+        graph.operator(code, inputs, [target], made)
+
+    with_activation(layer, graph, output, emit)
+
+
 def emit_conv_2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """CONV_2D; kernel `(h, w, in / groups, out)` becomes `(out, h, w, in / groups)`."""
     require_channels_last(layer)
-    kernel, bias = graph.weights(
+    weights = graph.weights(
         layer, lambda k: k.transpose(3, 0, 1, 2), axis=0, channels=layer.filters
     )
-    stride_h, stride_w = pair(layer.strides)
-    dilation_h, dilation_w = pair(layer.dilation_rate)
-    with_activation(
-        layer,
-        graph,
-        output,
-        lambda target, activation: graph.operator(
-            "CONV_2D",
-            [inputs[0], kernel, bias],
-            [target],
-            schema.Conv2DOptionsT(
-                padding=padding_of(layer),
-                strideH=stride_h,
-                strideW=stride_w,
-                dilationHFactor=dilation_h,
-                dilationWFactor=dilation_w,
-                fusedActivationFunction=activation,
-            ),
-        ),
-    )
+    _convolve(layer, graph, "CONV_2D", schema.Conv2DOptionsT, [inputs[0], *weights], output)
 
 
 def emit_depthwise_conv_2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """DEPTHWISE_CONV_2D; kernel `(h, w, in, multiplier)` becomes `(1, h, w, in * multiplier)`."""
     require_channels_last(layer)
     channels = graph.static_shape(inputs[0], 3)[0] * layer.depth_multiplier
-    kernel, bias = graph.weights(
+    weights = graph.weights(
         layer, lambda k: k.reshape(1, *k.shape[:2], -1), axis=3, channels=channels
     )
-    stride_h, stride_w = pair(layer.strides)
-    dilation_h, dilation_w = pair(layer.dilation_rate)
-    with_activation(
+    _convolve(
         layer,
         graph,
+        "DEPTHWISE_CONV_2D",
+        schema.DepthwiseConv2DOptionsT,
+        [inputs[0], *weights],
         output,
-        lambda target, activation: graph.operator(
-            "DEPTHWISE_CONV_2D",
-            [inputs[0], kernel, bias],
-            [target],
-            schema.DepthwiseConv2DOptionsT(
-                padding=padding_of(layer),
-                strideH=stride_h,
-                strideW=stride_w,
-                depthMultiplier=layer.depth_multiplier,
-                dilationHFactor=dilation_h,
-                dilationWFactor=dilation_w,
-                fusedActivationFunction=activation,
-            ),
-        ),
+        depthMultiplier=layer.depth_multiplier,
     )
 
 
@@ -147,53 +143,14 @@ def emit_conv_3d(layer: Any, graph: Graph, inputs: list[int], output: int) -> No
     require_channels_last(layer)
     if layer.groups != 1:
         raise ExportError(f"has groups={layer.groups}; CONV_3D has no groups. Expected groups=1.")
-    kernel, bias = graph.weights(layer, lambda k: k, axis=4, channels=layer.filters)
-    strides, dilation = layer.strides, layer.dilation_rate
-    with_activation(
-        layer,
-        graph,
-        output,
-        lambda target, activation: graph.operator(
-            "CONV_3D",
-            [inputs[0], kernel, bias],
-            [target],
-            schema.Conv3DOptionsT(
-                padding=padding_of(layer),
-                strideD=strides[0],
-                strideH=strides[1],
-                strideW=strides[2],
-                dilationDFactor=dilation[0],
-                dilationHFactor=dilation[1],
-                dilationWFactor=dilation[2],
-                fusedActivationFunction=activation,
-            ),
-        ),
-    )
+    weights = graph.weights(layer, lambda k: k, axis=4, channels=layer.filters)
+    _convolve(layer, graph, "CONV_3D", schema.Conv3DOptionsT, [inputs[0], *weights], output)
 
 
 def emit_conv_3d_transpose(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """CONV_3D_TRANSPOSE; the kernel `(d, h, w, out, in)` keeps its layout."""
     require_channels_last(layer)
     kernel, bias = graph.weights(layer, lambda k: k, axis=3, channels=layer.filters)
-    strides, dilation = layer.strides, layer.dilation_rate
     shape = shape_of(graph, inputs[0], graph.shape(output), 0)
-    with_activation(
-        layer,
-        graph,
-        output,
-        lambda target, activation: graph.operator(
-            "CONV_3D_TRANSPOSE",
-            [shape, kernel, inputs[0], bias],
-            [target],
-            schema.Conv3DOptionsT(
-                padding=padding_of(layer),
-                strideD=strides[0],
-                strideH=strides[1],
-                strideW=strides[2],
-                dilationDFactor=dilation[0],
-                dilationHFactor=dilation[1],
-                dilationWFactor=dilation[2],
-                fusedActivationFunction=activation,
-            ),
-        ),
-    )
+    operands = [shape, kernel, inputs[0], bias]
+    _convolve(layer, graph, "CONV_3D_TRANSPOSE", schema.Conv3DOptionsT, operands, output)
