@@ -3,7 +3,7 @@ PYTHON ?= python
 BACKENDS := tensorflow jax torch
 PYTEST_ARGS ?= -n auto
 
-.PHONY: check lint format types test slow docs demo $(addprefix test-,$(BACKENDS))
+.PHONY: check lint format types test slow examples docs demo $(addprefix test-,$(BACKENDS))
 
 check: lint types test docs
 
@@ -26,6 +26,10 @@ $(addprefix test-,$(BACKENDS)): test-%:
 
 slow:
 	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow tests integration"
+
+# On TensorFlow, whose converter some of them compare with.
+examples:
+	KERAS_BACKEND=tensorflow $(PYTHON) -m pytest -m slow tests/test_examples.py
 
 docs:
 	$(PYTHON) docs/generate_operations.py

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,13 +59,6 @@ def test_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.M
     for line, source in blocks(page, "python"):
         # Blank lines in front, so that a failure names the line of the page.
         exec(compile("\n" * (line - 1) + source, str(page), "exec"), namespace)
-
-
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
-def test_example_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(example), run_name="__main__")
-    assert list(tmp_path.iterdir()), "the example writes files"
 
 
 @pytest.mark.parametrize(
