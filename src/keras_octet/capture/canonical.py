@@ -22,11 +22,19 @@ _SPATIAL_LAYERS: tuple[type, ...] = (
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
     keras.layers.Conv2DTranspose,
+    keras.layers.Conv3D,
+    keras.layers.Conv3DTranspose,
     keras.layers.AveragePooling2D,
     keras.layers.MaxPooling2D,
+    keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D,
     keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
     keras.layers.Cropping2D,
     keras.layers.UpSampling2D,
     keras.layers.Resizing,
@@ -43,6 +51,9 @@ _INITIALIZERS: dict[type, dict[str, str]] = {
         "bias": "bias_initializer",
     },
     keras.layers.PReLU: {"alpha": "alpha_initializer"},
+    keras.layers.Conv3D: {"kernel": "kernel_initializer", "bias": "bias_initializer"},
+    keras.layers.Conv3DTranspose: {"kernel": "kernel_initializer", "bias": "bias_initializer"},
+    keras.layers.Embedding: {"embeddings": "embeddings_initializer"},
 }
 
 
@@ -112,7 +123,7 @@ def make_weighted_layer(
     """A fresh built layer whose variables have the given values.
 
     Args:
-        layer_class: one of Dense, Conv2D, DepthwiseConv2D, Conv2DTranspose, PReLU.
+        layer_class: one of those in `_INITIALIZERS`.
         name: of the layer.
         input_shape: shape it is built for, batch axis included.
         weights: attribute name to array, in the Keras layout; stored as float32.

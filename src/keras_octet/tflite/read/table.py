@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras_octet.tflite.read import boundary
 from keras_octet.tflite.read.call import ReadFunction
+from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
 
@@ -27,7 +28,13 @@ def find_reader(code: str, kind: str) -> ReadFunction | None:
 
 
 def _add_all() -> None:
-    for kind, rows in (("int8", INT8), ("hybrid", HYBRID)):
+    for kind, rows in (
+        ("float", FLOAT),
+        ("float", FLOAT_OR_INTEGER),
+        ("integer", FLOAT_OR_INTEGER),
+        ("int8", INT8),
+        ("hybrid", HYBRID),
+    ):
         for code, read in rows.items():
             add_reader(read, code, kind)
 

@@ -1,0 +1,146 @@
+"""Operators that look values up, or say where they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_octet.capture.canonical import make_weighted_layer
+from keras_octet.capture.keras_private import (
+    core_operations,
+    math_operations,
+    nn_operations,
+    numpy_operations,
+)
+from keras_octet.layers import operators
+from keras_octet.tflite.read.call import Operand, ReadCall
+from keras_octet.tflite.read.float_common import positive_axis, values
+from keras_octet.tflite.read.shapes import as_ints
+
+_EXTREMA = {"ARG_MAX": numpy_operations.Argmax, "ARG_MIN": numpy_operations.Argmin}
+
+
+def read_gather(call: ReadCall) -> Any:
+    """GATHER: an Embedding layer for rows of a constant table."""
+    table, options = call.operand(0), call.options
+    axis = positive_axis(options.axis, len(_shape(table)), call)
+    if options.batchDims:
+        batch_dims = positive_axis(options.batchDims, len(_shape(call.operand(1))) + 1, call)
+        layer = operators.Gather(axis=axis, batch_dims=batch_dims, name=call.name)
+        return layer([call.tensor(0), call.tensor(1)])
+    if _is_embedding(table) and axis == 0 and not call.operand(1).is_constant:
+        return _embedding(call, call.constant(0), call.tensor(1))
+    return call.apply(numpy_operations.Take, *values(call, 0, 1), axis=axis)
+
+
+def read_embedding_lookup(call: ReadCall) -> Any:
+    """EMBEDDING_LOOKUP: indices first."""
+    if _is_embedding(call.operand(1)):
+        return _embedding(call, call.constant(1), call.tensor(0))
+    return call.apply(numpy_operations.Take, *values(call, 1, 0), axis=0)
+
+
+def _shape(operand: Operand) -> tuple[Any, ...]:
+    source = operand.constant if operand.value is None else operand.value
+    assert source is not None
+    return tuple(source.shape)
+
+
+def _is_embedding(table: Operand) -> bool:
+    array = table.constant
+    return array is not None and array.ndim == 2 and array.dtype == np.float32
+
+
+def _embedding(call: ReadCall, table: np.ndarray, indices: Any) -> Any:
+    layer = make_weighted_layer(
+        keras.layers.Embedding,
+        call.name,
+        indices.shape,
+        {"embeddings": table},
+        input_dim=table.shape[0],
+        output_dim=table.shape[1],
+    )
+    return layer(indices)
+
+
+def read_gather_nd(call: ReadCall) -> Any:
+    """GATHER_ND."""
+    return operators.GatherND(name=call.name)([call.tensor(0), call.tensor(1)])
+
+
+def read_scatter_nd(call: ReadCall) -> Any:
+    """SCATTER_ND into zeros of a constant shape."""
+    shape = tuple(as_ints(call.constant(2)))
+    return call.apply(core_operations.Scatter, *values(call, 0, 1), shape=shape)
+
+
+def read_one_hot(call: ReadCall) -> Any:
+    """ONE_HOT; values other than 1 and 0 are a multiplication and an addition after."""
+    source, dtype = call.tensor(0), call.outputs[0].dtype
+    depth = as_ints(call.constant(1))[0]
+    on, off = (call.constant(i).reshape(-1)[0].item() for i in (2, 3))
+    axis = positive_axis(call.options.axis, len(source.shape) + 1, call)
+    plain = on == 1 and off == 0
+    name = call.name if plain else call.unique(f"{call.name}_one_hot")
+    result = nn_operations.OneHot(depth, axis=axis, dtype=dtype, name=name)(source)
+    if plain:
+        return result
+    scaled = numpy_operations.Multiply(name=call.unique(f"{call.name}_on"))(result, on - off)
+    return call.apply(numpy_operations.Add, scaled, off)
+
+
+def read_arg_extremum(call: ReadCall) -> Any:
+    """ARG_MAX, ARG_MIN; int64 is a cast after."""
+    source, dtype = call.tensor(0), call.outputs[0].dtype
+    axis = positive_axis(as_ints(call.constant(1))[0], len(source.shape), call)
+    name = call.name if dtype == "int32" else call.unique(f"{call.name}_int32")
+    result = _EXTREMA[call.code](axis=axis, name=name)(source)
+    return result if dtype == "int32" else call.apply(core_operations.Cast, result, dtype=dtype)
+
+
+def read_top_k(call: ReadCall) -> Any:
+    """TOPK_V2: values and positions along the last axis."""
+    k = as_ints(call.constant(1))[0]
+    return list(call.apply(math_operations.TopK, call.tensor(0), k=k))
+
+
+def read_cumsum(call: ReadCall) -> Any:
+    """CUMSUM."""
+    source, options = call.tensor(0), call.options
+    axis = positive_axis(as_ints(call.constant(1))[0], len(source.shape), call)
+    if options.exclusive or options.reverse:
+        layer = operators.CumulativeSum(
+            axis=axis,
+            exclusive=bool(options.exclusive),
+            reverse=bool(options.reverse),
+            name=call.name,
+        )
+        return layer(source)
+    return call.apply(numpy_operations.Cumsum, source, axis=axis)
+
+
+def read_bucketize(call: ReadCall) -> Any:
+    """BUCKETIZE: the number of boundaries that are not above each value."""
+    boundaries = np.asarray(call.options.boundaries, np.float32).reshape(-1)
+    return call.apply(numpy_operations.Digitize, call.tensor(0), boundaries)
+
+
+def read_reverse_sequence(call: ReadCall) -> Any:
+    """REVERSE_SEQUENCE."""
+    options = call.options
+    layer = operators.ReverseSequence(
+        axis=options.seqDim, batch_axis=options.batchDim, name=call.name
+    )
+    return layer([call.tensor(0), call.tensor(1)])
+
+
+def read_matrix_diag(call: ReadCall) -> Any:
+    """MATRIX_DIAG."""
+    return operators.MatrixDiag(name=call.name)(call.tensor(0))
+
+
+def read_matrix_set_diag(call: ReadCall) -> Any:
+    """MATRIX_SET_DIAG."""
+    return operators.MatrixSetDiag(name=call.name)([call.tensor(0), call.tensor(1)])
