@@ -57,6 +57,50 @@ FORMS: dict[str, tuple[Any, tuple[int | None, ...], dict[str, int]]] = {
 }
 
 
+class Reshaped(keras.Model):
+    """A subclassed model that reshapes as `sizes(batch, x)` says."""
+
+    def __init__(self, sizes: Any) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.head = L.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.head(ops.reshape(x, self.sizes(ops.shape(x)[0], x)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape", "expected"),
+    [
+        (lambda batch, x: (batch, -1), (4, 6), "Reshape"),
+        (lambda batch, x: (batch, 3, 8), (4, 6), "Reshape"),
+        (lambda batch, x: (batch, -1, 6), (None, 5, 6), "Reshape"),
+        (lambda batch, x: (-1, 4 * 6), (4, 6), "Reshape"),
+    ],
+)
+def test_the_batch_size_in_a_new_shape(sizes: Any, shape: Any, expected: str) -> None:
+    model = Reshaped(sizes)
+    concrete = [7 if size is None else size for size in shape]
+    model(keras.ops.ones((2, *concrete)))
+    inputs = keras.KerasTensor((None, *shape))
+    assert kinds(captured(model, inputs=inputs)) == {expected: 1, "Dense": 1}
+
+
+def test_the_batch_size_that_undoes_a_merged_batch() -> None:
+    class Steps(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = L.Dense(2)
+
+        def call(self, x: Any) -> Any:
+            merged = self.head(ops.reshape(x, (-1, 6)))
+            return ops.reshape(merged, (ops.shape(x)[0], 4, 2))
+
+    model = Steps()
+    model(keras.ops.ones((2, 4, 6)))
+    assert islands(captured(model)) == ["Reshape", "Reshape"]
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_forms(name: str) -> None:
     form, shape, expected = FORMS[name]

@@ -70,14 +70,32 @@ def _flatten(call: Call) -> Any:
     return call.emit(keras.layers.Reshape, x, target_shape=(math.prod(sizes),))
 
 
-@lowers(
-    numpy_operations.Reshape,
-    numpy_operations.Squeeze,
-    numpy_operations.ExpandDims,
-    numpy_operations.Ravel,
-)
+@lowers(numpy_operations.Squeeze, numpy_operations.ExpandDims, numpy_operations.Ravel)
 def _reshape(call: Call) -> Any:
     return _emit_reshape(call, _target(call)) if _keeps_batch(call) else None
+
+
+@lowers(numpy_operations.Reshape)
+def _reshape_operation(call: Call) -> Any:
+    """Sizes taken from `ops.shape` are None in the new shape; the first one is the batch."""
+    sizes = tuple(call.operation.newshape)
+    if None not in sizes:
+        return _reshape(call)
+    if sizes[0] is None and None not in sizes[1:] and _fits(sizes[1:], call.x.shape[1:]):
+        return _emit_reshape(call, sizes[1:])
+    if sizes.count(None) > 1 or -1 in sizes:
+        raise ValueError(f"the sizes of the new shape {sizes} are not known")
+    known = tuple(-1 if size is None else size for size in sizes)
+    return call.emit_operation(numpy_operations.Reshape, call.x, newshape=known)
+
+
+def _fits(target: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    """Whether a sample of `shape` reshapes to `target`, which may hold one -1."""
+    if None in shape:
+        return -1 in target
+    known = math.prod(size for size in target if size != -1)
+    size = math.prod(size for size in shape if size is not None)
+    return size % known == 0 if -1 in target else size == known
 
 
 def _emit_permute(call: Call, axes: list[int]) -> Any:
