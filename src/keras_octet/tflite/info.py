@@ -23,6 +23,7 @@ class FileInfo:
             differ (Keras allows no `/`).
         constant_names: name of a constant in the file, by `"layer:i"` for input `i` of the operator
             that the layer becomes.
+        order: names of the layers and operations in the order of the operators.
         metadata: name to bytes.
         description: free text.
     """
@@ -32,6 +33,7 @@ class FileInfo:
     output_names: tuple[str, ...] = ()
     tensor_names: Mapping[str, str] = field(default_factory=dict)
     constant_names: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     description: str = DESCRIPTION
 
@@ -43,6 +45,7 @@ class FileInfo:
             "output_names": list(self.output_names),
             "tensor_names": dict(self.tensor_names),
             "constant_names": dict(self.constant_names),
+            "order": list(self.order),
             "metadata": {
                 name: base64.b64encode(data).decode() for name, data in self.metadata.items()
             },
@@ -57,6 +60,7 @@ class FileInfo:
             output_names=tuple(config["output_names"]),
             tensor_names=dict(config["tensor_names"]),
             constant_names=dict(config["constant_names"]),
+            order=tuple(config["order"]),
             metadata={name: base64.b64decode(data) for name, data in config["metadata"].items()},
             description=config["description"],
         )

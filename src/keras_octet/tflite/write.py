@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,7 +61,7 @@ def to_tflite(
         index = _add_tensor(graph, tensor, info, read_as.get(id(tensor)), shapes)
         graph.bind(tensor, index)
     failures = []
-    for node in iter_nodes(functional):
+    for node in _in_order(list(iter_nodes(functional)), info.order):
         qparams = getattr(node.operation, "output_qparams", None)
         for tensor in node.outputs:
             parameters = qparams or read_as.get(id(tensor))
@@ -83,6 +84,31 @@ def to_tflite(
         name=model.name,
         info=info,
     )
+
+
+def _in_order(nodes: list[Any], names: Sequence[str]) -> list[Any]:
+    """Nodes as near to the order of `names` as their inputs allow; what has no name comes last."""
+    if not names:
+        return nodes
+    places = {name: place for place, name in enumerate(names)}
+    priority = [(places.get(node.operation.name, len(places)), i) for i, node in enumerate(nodes)]
+    maker = {id(tensor): i for i, node in enumerate(nodes) for tensor in node.outputs}
+    needed = [{maker[id(x)] for x in node.input_tensors if id(x) in maker} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for i, sources in enumerate(needed):
+        for source in sources:
+            readers[source].append(i)
+    ready = [priority[i] for i, sources in enumerate(needed) if not sources]
+    heapq.heapify(ready)
+    ordered = []
+    while ready:
+        _, i = heapq.heappop(ready)
+        ordered.append(nodes[i])
+        for reader in readers[i]:
+            needed[reader].discard(i)
+            if not needed[reader]:
+                heapq.heappush(ready, priority[reader])
+    return ordered
 
 
 def signature_output_names(outputs: Sequence[keras.KerasTensor]) -> list[str]:

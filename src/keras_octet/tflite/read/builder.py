@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_octet.capture.graph import tensor_name
+from keras_octet.capture.graph import nodes_between, tensor_name
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import Constant
 from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
@@ -59,6 +59,7 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
             output_names=tuple(output_names),
             tensor_names=builder.tensor_names,
             constant_names=builder.constant_names,
+            order=builder.order(inputs, outputs),
             metadata=file.metadata,
             description=file.description,
         ),
@@ -152,6 +153,13 @@ class _Builder:
         for operator in self._subgraph.operators:
             self._add(operator, inputs[0])
         return inputs, [self._output(index, inputs[0]) for index in self._subgraph.outputs]
+
+    def order(
+        self, inputs: list[keras.KerasTensor], outputs: list[keras.KerasTensor]
+    ) -> tuple[str, ...]:
+        """Names of what the outputs are computed by, in the order of the file."""
+        used = {node.operation.name for node in nodes_between(inputs, outputs)}
+        return tuple(name for name in self._names if name in used)
 
     def _add(self, operator: Operator, reference: keras.KerasTensor) -> None:
         tensors = self._subgraph.tensors
