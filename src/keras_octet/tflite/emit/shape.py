@@ -164,6 +164,7 @@ def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) 
             begin[axis] = _as_int(item.start)
         if item.stop is None:
             end_mask |= 1 << axis
+            end[axis] = size or 0
         else:
             end[axis] = _as_int(item.stop)
     reshaped = tuple(sizes) != graph.shape(output)

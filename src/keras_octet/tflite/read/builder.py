@@ -186,9 +186,6 @@ class _Builder:
             hold=lambda position: self._hold(operator.inputs[position], reference),
             submodel=self._submodel,
         )
-        for position, index in enumerate(operator.inputs):
-            if index != NO_TENSOR and tensors[index].data is not None:
-                self.constant_names[f"{call.name}:{position}"] = tensors[index].name
         try:
             results = read(call)
         except ModelFileError:
@@ -198,6 +195,10 @@ class _Builder:
             raise ModelFileError(
                 f"{operator.code} {call.name!r} does not fit its tensors: {error}"
             ) from error
+        for position, index in enumerate(operator.inputs):
+            if index != NO_TENSOR and tensors[index].data is not None:
+                layer = call.operator_name or call.name
+                self.constant_names[f"{layer}:{position}"] = tensors[index].name
         results = results if isinstance(results, (list, tuple)) else [results]
         if len(results) != len(operator.outputs):
             raise ModelFileError(

@@ -64,6 +64,7 @@ class ReadCall:
         unique: a free name for another layer, like the one it is given.
         hold: gives the constant of an input as the output of a layer.
         submodel: builds the functional model of another subgraph, for control flow.
+        operator_name: the layer that reads the inputs, where that is not the one called `name`.
     """
 
     operator: Operator
@@ -75,6 +76,7 @@ class ReadCall:
     unique: Callable[[str], str]
     hold: Callable[[int], keras.KerasTensor]
     submodel: Callable[[int], keras.Model]
+    operator_name: str = ""
 
     @property
     def code(self) -> str:

@@ -36,8 +36,8 @@ def with_activation(call: ReadCall, make: Callable[[str], Any]) -> Any:
     activation = fused_activation(call)
     if activation is None:
         return make(call.name)
-    linear = make(call.unique(f"{call.name}_linear"))
-    return activation_layer(activation, call.name)(linear)
+    call.operator_name = call.unique(f"{call.name}_linear")
+    return activation_layer(activation, call.name)(make(call.operator_name))
 
 
 def activation_layer(activation: str, name: str) -> keras.layers.Layer:
