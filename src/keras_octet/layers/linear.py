@@ -59,6 +59,10 @@ class QuantizedLinear(QuantizedLayer):
         self.kernel_scale.assign(scale)
         self.prepare()
 
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        super().set_weights(weights)
+        self.prepare()
+
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)
         self.prepare()

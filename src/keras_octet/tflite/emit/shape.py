@@ -178,7 +178,7 @@ def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) 
 
 def _full_key(key: Any, rank: int) -> list[Any]:
     """One int or slice for each axis; None, which adds an axis, is left out."""
-    items = list(key) if isinstance(key, tuple) else [key]
+    items = list(key) if isinstance(key, (tuple, list)) else [key]
     consumed = sum(item is not None and item is not Ellipsis for item in items)
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     at = dots[0] if dots else len(items)
