@@ -163,11 +163,16 @@ class QuantizedModel(ExportableModel):
         for layer in self.layers:
             if isinstance(layer, QuantizedLinear):
                 layer.prepare()
-        self._runner = None
+        self._forget_compiled()
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
         super().load_weights(*args, **kwargs)
+        self._forget_compiled()
+
+    def _forget_compiled(self) -> None:
+        """Compile again at the next call: compiled functions hold what `prepare` worked out."""
         self._runner = None
+        self.predict_function = self.test_function = self.train_function = None
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`: float layers of the model may train."""
