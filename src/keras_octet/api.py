@@ -10,7 +10,7 @@ from keras_octet.calibrate.calibration import Calibration
 from keras_octet.calibrate.run import calibrate as run_calibration
 from keras_octet.capture import capture
 from keras_octet.choose import Plan, choose
-from keras_octet.errors import CalibrationError
+from keras_octet.errors import CalibrationError, CaptureError
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
 from keras_octet.recipe import Recipe, recipes
 from keras_octet.transform import transform
@@ -37,10 +37,18 @@ def calibrate(
         A `Calibration`, which can be saved, merged and passed to `quantize`.
 
     Raises:
-        CaptureError: the model cannot be traced.
+        CaptureError: the model cannot be traced, or is quantized already.
         CalibrationError: the data is empty, of a wrong structure, shape or dtype, or not finite.
     """
-    return _calibrate(capture(model), representative_dataset, recipe, progress)
+    return _calibrate(_capture(model), representative_dataset, recipe, progress)
+
+
+def _capture(model: keras.Model) -> keras.Model:
+    if isinstance(model, QuantizedModel):
+        raise CaptureError(
+            f"Model {model.name!r} is quantized already. Expected the float model it was made from."
+        )
+    return capture(model)
 
 
 def _calibrate(
@@ -72,7 +80,7 @@ def quantize(
         float and why. Compiled with the loss and the metrics of `model`, if that was compiled.
 
     Raises:
-        CaptureError: the model cannot be traced.
+        CaptureError: the model cannot be traced, or is quantized already.
         CalibrationError: no data, unsuitable data, or a calibration of another model.
     """
     if (representative_dataset is None) == (calibration is None):
@@ -81,7 +89,7 @@ def quantize(
             + ("both." if calibration is not None else "neither.")
         )
     recipe = recipe or recipes.w8a8()
-    flat_model = capture(model)
+    flat_model = _capture(model)
     if calibration is None:
         calibration = _calibrate(flat_model, representative_dataset, recipe, progress)
     plan = choose(flat_model, calibration, recipe)

@@ -48,7 +48,9 @@ class ExportableModel(keras.Model):
     ) -> None:
         """As `keras.Model.save`; a `.keras` file is compressed, and appears whole or not at all."""
         path = Path(filepath)
-        if path.suffix != ".keras" or zipped is False or (path.exists() and not overwrite):
+        is_remote = "://" in str(filepath)
+        asks_first = path.exists() and not overwrite
+        if path.suffix != ".keras" or zipped is False or is_remote or asks_first:
             super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
             return
         with atomic_path(path) as temporary:
@@ -73,18 +75,21 @@ class ExportableModel(keras.Model):
         return to_tflite(self, EMITTERS, batch_size)
 
     def export(
-        self, filepath: str | os.PathLike[str], format: str = "tflite", **kwargs: Any
+        self, filepath: str | os.PathLike[str], format: str | None = None, **kwargs: Any
     ) -> None:
         """Write a `.tflite` file, or with another `format` what `keras.Model.export` writes.
 
-        The file appears whole or not at all.
+        A `.tflite` file appears whole or not at all.
 
         Args:
-            filepath: ends in `.tflite`.
-            format: `"tflite"`, or one of `keras.Model.export`.
+            filepath: file to write, or for other formats the folder.
+            format: `"tflite"` (also called `"litert"`), or one of `keras.Model.export`. By default
+                what the end of `filepath` says: `"tflite"`, else `"tf_saved_model"`.
             **kwargs: of `to_tflite`, or of `keras.Model.export`.
         """
-        if format != "tflite" or not str(filepath).endswith(".tflite"):
+        if format is None:
+            format = "tflite" if str(filepath).endswith(".tflite") else "tf_saved_model"
+        if format not in ("tflite", "litert"):
             super().export(filepath, format=format, **kwargs)
             return
         content = self.to_tflite(**kwargs)

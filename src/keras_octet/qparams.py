@@ -83,10 +83,14 @@ class QParams:
         return self.scale * (low - self.zero_point), self.scale * (high - self.zero_point)
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
-        """`clip(rint(x * (1 / scale)) + zero_point)`, as LiteRT's QUANTIZE; any shape."""
+        """`clip(rint(x * (1 / scale)) + zero_point)`, as LiteRT's QUANTIZE; any shape.
+
+        NaN gives the highest integer, as there.
+        """
         low, high = INTEGER_RANGES[self.dtype]
         inverse = np.float32(1) / np.float32(self.scale)
         rounded = np.rint(np.asarray(values, np.float32) * inverse)
+        rounded = np.where(np.isnan(rounded), np.float32(np.inf), rounded)
         clipped = np.clip(rounded, low - self.zero_point, high - self.zero_point)
         return (clipped.astype(np.int32) + self.zero_point).astype(self.dtype)
 

@@ -360,8 +360,8 @@ def test_quantize_and_dequantize():
             [
                 rng.normal(0, 100 * scale, 2000),
                 scale * (np.arange(-300, 300) / 2),  # exact ties
-                [0.0, -0.0, 1e30, -1e30],
-                np.zeros(46),
+                [0.0, -0.0, 1e30, -1e30, np.nan, np.inf, -np.inf],
+                np.zeros(43),
             ]
         )
         values = np.resize(values, (54, 50)).astype(np.float32)
