@@ -8,9 +8,12 @@ from keras_octet.errors import (
     CaptureError,
     EngineError,
     ExportError,
+    MissingDependencyError,
     ModelFileError,
     OctetError,
     RecipeError,
+    ThresholdError,
+    ValidationError,
 )
 from keras_octet.exportable import ExportableModel
 from keras_octet.inspection import (
@@ -35,6 +38,7 @@ from keras_octet.recipe import (
 )
 from keras_octet.tflite.export import export
 from keras_octet.tflite.load import load_model
+from keras_octet.validate import ValidationReport, validate
 
 __version__ = "0.1.0"
 
@@ -51,6 +55,7 @@ __all__ = [
     "Inspection",
     "LayerReport",
     "MinMax",
+    "MissingDependencyError",
     "ModelFileError",
     "MovingAverage",
     "OctetError",
@@ -64,6 +69,9 @@ __all__ = [
     "Rule",
     "Scheme",
     "TensorInspection",
+    "ThresholdError",
+    "ValidationError",
+    "ValidationReport",
     "calibrate",
     "export",
     "inspect",
@@ -72,4 +80,5 @@ __all__ = [
     "quantize",
     "recipes",
     "uninstall",
+    "validate",
 ]

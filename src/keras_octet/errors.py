@@ -31,3 +31,15 @@ class ModelFileError(OctetError, ValueError):
 
 class EngineError(OctetError, RuntimeError):
     """An engine is unknown, not installed, or cannot run the model."""
+
+
+class ValidationError(OctetError, ValueError):
+    """The models, data, metrics or thresholds of a validation do not fit each other."""
+
+
+class ThresholdError(OctetError, AssertionError):
+    """A quantized model does not meet the thresholds it was validated against."""
+
+
+class MissingDependencyError(OctetError, ImportError):
+    """A package that this part needs, and that is installed on request only, is missing."""

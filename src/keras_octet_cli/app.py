@@ -17,6 +17,7 @@ from keras_octet_cli.backend import BACKENDS, choose_backend, import_keras
 from keras_octet_cli.console import Console, error_line
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+LIMITS_NOT_KEPT = 3
 OUTPUT_SUFFIXES = (".keras", ".tflite")
 
 app = typer.Typer(
@@ -44,6 +45,16 @@ class BoundaryDtype(StrEnum):
 
     float32 = "float32"
     int8 = "int8"
+
+
+class TaskName(StrEnum):
+    """What a model's output is for."""
+
+    classification = "classification"
+    binary = "binary"
+    regression = "regression"
+    reconstruction = "reconstruction"
+    anomaly = "anomaly"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -143,6 +154,84 @@ def quantize(
             output_dtype=output_dtype,
             console=Console(as_json=as_json, quiet=quiet),
         )
+
+
+@app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="The float model: .keras or .h5.")],
+    quantized: Annotated[Path, typer.Argument(help="The model made from it: .keras or .tflite.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Samples to measure on: .npy, or .npz with an array for each model input (for a "
+            "single input, any name or `x`) and labels as `y` or `labels`."
+        ),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels: .npy, or .npz (with an array for each of several outputs)."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A Keras metric such as 'accuracy' or 'mae'. Repeatable.",
+            show_default="those of the task",
+        ),
+    ] = None,
+    task: Annotated[
+        TaskName | None,
+        typer.Option(help="What the output is for.", show_default="told from model and labels"),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Most that a metric may get worse: 0.01 is one point of accuracy, or one percent "
+            "more error."
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        float | None, typer.Option(help="Least share of equal decisions, 0 to 1.")
+    ] = None,
+    min_sqnr: Annotated[float | None, typer.Option(help="Least SQNR of an output, in dB.")] = None,
+    layer_samples: Annotated[
+        int, typer.Option(help="Samples to compare the layers on; 0 leaves them out.")
+    ] = 128,
+    latency: Annotated[bool, typer.Option(help="Time single calls.")] = True,
+    batch_size: Annotated[int, typer.Option(help="Samples run at a time.")] = 32,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="File to write the report to: .html, .json or .txt. Repeatable."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what quantization cost a model, and exit with 3 if that is more than allowed."""
+    for path in (data, labels):
+        if path is not None and path.suffix not in (".npy", ".npz"):
+            name = "--data" if path is data else "--labels"
+            raise typer.BadParameter(f"{path} must end in .npy or .npz.", param_hint=name)
+    with _errors_as_one_line():
+        from keras_octet_cli.validate import run
+
+        passed = run(
+            model,
+            quantized,
+            data,
+            labels_path=labels,
+            metrics=metric or (),
+            task=task,
+            max_drop=max_drop,
+            min_agreement=min_agreement,
+            min_sqnr=min_sqnr,
+            layer_samples=layer_samples,
+            latency=latency,
+            batch_size=batch_size,
+            report_paths=report or (),
+            console=Console(as_json=as_json, quiet=quiet),
+        )
+    if not passed:
+        raise typer.Exit(LIMITS_NOT_KEPT)
 
 
 @app.command()

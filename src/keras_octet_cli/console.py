@@ -51,6 +51,10 @@ class Console:
         """Print one line; `[bold]` and the like are markup."""
         self._out.print(text, soft_wrap=not self._to_terminal)
 
+    def print(self, value: Any) -> None:
+        """Print anything that rich can draw, at the width of the terminal."""
+        self._out.print(value)
+
     def table(
         self,
         columns: Sequence[str],
