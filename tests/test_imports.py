@@ -21,7 +21,8 @@ COMMAND = PACKAGE.parent / "keras_octet_cli"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
     ("qparams",),
-    ("arithmetic", "windows"),
+    ("arithmetic", "gemmlowp", "windows"),
+    ("builtin_kernels",),
     ("recipe",),
     ("capture.graph", "tflite.graph", "tflite.info"),
     ("capture", "calibrate", "layers"),

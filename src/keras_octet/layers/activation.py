@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_octet import arithmetic
-from keras_octet.layers.base import QuantizedLayer, Shape, apply_table, register, saturate
+from keras_octet import arithmetic, builtin_kernels
+from keras_octet.layers import fixed_point
+from keras_octet.layers.base import (
+    QuantizedLayer,
+    Shape,
+    apply_table,
+    apply_table_of_pairs,
+    register,
+    saturate,
+    shifted,
+)
 from keras_octet.qparams import QParams, as_qparams
 
 
@@ -26,29 +36,42 @@ class QuantizedTable(QuantizedLayer):
 
 @register
 class Requantize(QuantizedTable):
-    """The same real values under other parameters: `(M*(q-zi) + 256*zo + 128) >> 8`."""
+    """The same real values under other parameters: `(M*(q-zi) + 256*zo + 128) >> 8`.
+
+    Rounded in fixed point where the scales are too far apart for XNNPACK.
+    """
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        return arithmetic.requantize_table(source, target)
+        if arithmetic.can_requantize(source, target):
+            return arithmetic.requantize_table(source, target)
+        return builtin_kernels.requantize_table(source, target)
 
 
 @register
 class QuantizedReLU(QuantizedTable):
-    """int8 `ReLU` that no producer could fuse; `max_value` is None or 6."""
+    """int8 `ReLU` that no producer could fuse: values clipped to `[min_value, max_value]`.
 
-    config_keys = ("max_value",)
+    Args:
+        max_value: None, 6 or 1.
+        min_value: 0, or -1 with a `max_value` of 1.
+    """
 
-    def __init__(self, *, max_value: float | None = None, **kwargs: Any) -> None:
+    config_keys = ("max_value", "min_value")
+
+    def __init__(
+        self, *, max_value: float | None = None, min_value: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.max_value = max_value
+        self.min_value = min_value
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        return arithmetic.relu_table(source, target, self.max_value)
+        return builtin_kernels.clip_table(source, target, self.min_value, self.max_value)
 
 
 @register
 class QuantizedLeakyReLU(QuantizedTable):
-    """int8 `LeakyReLU`."""
+    """int8 `LeakyReLU`, in fixed point where the scales are too far apart for XNNPACK."""
 
     config_keys = ("negative_slope",)
 
@@ -57,7 +80,9 @@ class QuantizedLeakyReLU(QuantizedTable):
         self.negative_slope = float(negative_slope)
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        return arithmetic.leaky_relu_table(source, target, self.negative_slope)
+        if arithmetic.leaky_relu_is_delegated(source, target, self.negative_slope):
+            return arithmetic.leaky_relu_table(source, target, self.negative_slope)
+        return builtin_kernels.leaky_relu_table(source, target, self.negative_slope)
 
 
 @register
@@ -68,7 +93,7 @@ class QuantizedELU(QuantizedTable):
         def elu(x: np.ndarray) -> np.ndarray:
             return np.where(x < 0, np.expm1(np.minimum(x, 0)), x)
 
-        return arithmetic.function_table(elu, source, target, delegated=True)
+        return arithmetic.function_table(elu, source, target)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -79,33 +104,63 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1.0 + np.vectorize(math.erf)(x / math.sqrt(2.0)))
 
 
-FUNCTIONS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], bool]] = {
-    "sigmoid": (_sigmoid, True),
-    "tanh": (np.tanh, True),
-    "gelu": (_gelu, False),
+def _gelu_tanh(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+Table = Callable[[QParams, QParams], np.ndarray]
+ACTIVATIONS: dict[str, Table] = {
+    "sigmoid": partial(arithmetic.function_table, _sigmoid),
+    "tanh": partial(arithmetic.function_table, np.tanh),
+    "gelu": partial(builtin_kernels.function_table, _gelu),
+    "gelu_tanh": partial(builtin_kernels.function_table, _gelu_tanh),
+    "hard_silu": builtin_kernels.hard_swish_table,
+}
+FUNCTIONS: dict[str, Table] = {
+    "abs": builtin_kernels.abs_table,
+    "exp": partial(builtin_kernels.function_table, np.exp),
+    "log": builtin_kernels.log_table,
+    "negative": builtin_kernels.negate_table,
+    "rsqrt": builtin_kernels.rsqrt_table,
+    "sqrt": builtin_kernels.sqrt_table,
 }
 
 
 @register
 class QuantizedActivation(QuantizedTable):
-    """int8 activation by name: `"sigmoid"`, `"tanh"`, `"gelu"` or `"hard_silu"`."""
+    """int8 activation by name: `"sigmoid"`, `"tanh"`, `"gelu"`, `"gelu_tanh"` or `"hard_silu"`."""
 
     config_keys = ("activation",)
 
     def __init__(self, *, activation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if activation != "hard_silu" and activation not in FUNCTIONS:
-            raise ValueError(
-                f"QuantizedActivation computes {sorted([*FUNCTIONS, 'hard_silu'])}. "
-                f"Received: {activation!r}"
-            )
-        self.activation = activation
+        self.activation = _known(activation, ACTIVATIONS, "QuantizedActivation")
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        if self.activation == "hard_silu":
-            return arithmetic.hard_swish_table(source, target)
-        function, delegated = FUNCTIONS[self.activation]
-        return arithmetic.function_table(function, source, target, delegated=delegated)
+        return ACTIVATIONS[self.activation](source, target)
+
+
+@register
+class QuantizedFunction(QuantizedTable):
+    """int8 function by name: `"abs"`, `"exp"`, `"log"`, `"negative"`, `"rsqrt"` or `"sqrt"`.
+
+    `"negative"` negates the stored integer, whatever the parameters: so does LiteRT.
+    """
+
+    config_keys = ("function",)
+
+    def __init__(self, *, function: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.function = _known(function, FUNCTIONS, "QuantizedFunction")
+
+    def _table(self, source: QParams, target: QParams) -> np.ndarray:
+        return FUNCTIONS[self.function](source, target)
+
+
+def _known(name: str, tables: Mapping[str, Table], layer: str) -> str:
+    if name not in tables:
+        raise ValueError(f"{layer} computes {sorted(tables)}. Received: {name!r}")
+    return name
 
 
 @register
@@ -132,12 +187,10 @@ class QuantizedPReLU(QuantizedLayer):
         self.alpha = self._add_integer_weight("alpha", shape, "int8")
 
     def call(self, inputs: Any) -> Any:
-        table = arithmetic.prelu_table(
+        table = builtin_kernels.prelu_table(
             self.input_qparams[0], self.alpha_qparams, self.output_qparams
         )
-        row = ops.cast(ops.convert_to_tensor(self.alpha), "int32") + 128
-        column = ops.cast(inputs, "int32") + 128
-        return ops.take(table.reshape(-1), 256 * row + column, axis=0)
+        return apply_table_of_pairs(table, ops.convert_to_tensor(self.alpha), inputs)
 
 
 @register
@@ -146,17 +199,21 @@ class QuantizedSoftmax(QuantizedLayer):
 
     Exponentials come from a float32 table; their sum is taken in float32 from left to right, as
     LiteRT takes it: another order would differ in one output of ten million.
+
+    Args:
+        axis: the last.
+        beta: factor of the inputs.
     """
 
-    config_keys = ("axis",)
-    unrolled_length = 64
+    config_keys = ("axis", "beta")
 
-    def __init__(self, *, axis: int = -1, **kwargs: Any) -> None:
+    def __init__(self, *, axis: int = -1, beta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = axis
+        self.beta = float(beta)
 
     def call(self, inputs: Any) -> Any:
-        table = arithmetic.softmax_table(self.input_qparams[0].scale)
+        table = builtin_kernels.softmax_table(self.input_qparams[0].scale, self.beta)
         values = ops.cast(inputs, "int32")
         exponentials = ops.take(table, ops.max(values, axis=-1, keepdims=True) - values, axis=0)
         step = self.output_qparams.scale
@@ -164,20 +221,55 @@ class QuantizedSoftmax(QuantizedLayer):
         # quotient of 1 TensorFlow makes an approximate reciprocal. Each maximum stops a compiler:
         # the first from dividing by the sum at the end, the second from contracting the product
         # into the subtraction.
-        factor = ops.maximum(1.0 / step / self._sequential_sum(exponentials), 0.0)
+        factor = ops.maximum(1.0 / step / sequential_sum(exponentials), 0.0)
         scaled = ops.maximum(exponentials * factor, 0.0)
         whole = ops.floor(scaled)
         rounded = whole + ops.cast(scaled - whole >= 0.5, "float32")
         return saturate(rounded + float(self.output_qparams.zero_point))
 
-    def _sequential_sum(self, values: Any) -> Any:
-        length = values.shape[-1]
-        if length is not None and length <= self.unrolled_length:
-            total = values[..., 0:1]
-            for i in range(1, length):
-                total = total + values[..., i : i + 1]
-            return total
-        columns = ops.moveaxis(values, -1, 0)
-        start = ops.zeros_like(columns[0])
-        total, _ = ops.scan(lambda carry, column: (carry + column, None), start, columns)
-        return ops.expand_dims(total, -1)
+
+def sequential_sum(values: Any, unrolled_length: int = 64) -> Any:
+    """float32 sum over the last axis from left to right, keeping the axis."""
+    length = values.shape[-1]
+    if length is not None and length <= unrolled_length:
+        total = values[..., 0:1]
+        for i in range(1, length):
+            total = total + values[..., i : i + 1]
+        return total
+    columns = ops.moveaxis(values, -1, 0)
+    start = ops.zeros_like(columns[0])
+    total, _ = ops.scan(lambda carry, column: (carry + column, None), start, columns)
+    return ops.expand_dims(total, -1)
+
+
+@register
+class QuantizedLogSoftmax(QuantizedLayer):
+    """int8 logarithm of softmax over the last axis: `x - max - log(sum(exp(x - max)))`.
+
+    `rne(si / so * q - (si * max + log(sum)) / so) + zo` in float32, the sum as in
+    `QuantizedSoftmax`.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        source, target = self.input_qparams[0], self.output_qparams
+        table = builtin_kernels.softmax_table(source.scale)
+        values = ops.cast(inputs, "int32")
+        highest = ops.max(values, axis=-1, keepdims=True)
+        total = sequential_sum(ops.take(table, highest - values, axis=0))
+        # Each maximum stops a compiler from contracting a product into a sum.
+        top = ops.maximum(ops.cast(highest, "float32") * source.scale, -1e30)
+        offset = (top + ops.log(total)) / target.scale
+        ratio = float(np.float32(source.scale) / np.float32(target.scale))
+        scaled = ops.maximum(ops.cast(values, "float32") * ratio, -1e30)
+        return saturate(ops.round(scaled - offset) + float(target.zero_point))
+
+
+@register
+class QuantizedL2Normalization(QuantizedLayer):
+    """int8 `x / |x|` over the last axis in fixed point; the output has scale 1 / 128."""
+
+    def call(self, inputs: Any) -> Any:
+        values = shifted(inputs, self.input_qparams[0])
+        total = ops.sum(values * values, axis=-1, keepdims=True)
+        multiplier, exponent = fixed_point.inverse_square_root(total)
+        return saturate(fixed_point.scaled(values, multiplier, exponent + 7))

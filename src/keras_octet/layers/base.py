@@ -81,6 +81,18 @@ def apply_table(table: np.ndarray, inputs: Any) -> Any:
     return ops.take(table, ops.cast(inputs, "int32") + 128, axis=0)
 
 
+def apply_table_of_pairs(table: np.ndarray, first: Any, second: Any) -> Any:
+    """`table[first + 128, second + 128]` for int8 tensors that broadcast."""
+    row = 256 * (ops.cast(first, "int32") + 128)
+    return ops.take(table.reshape(-1), row + ops.cast(second, "int32") + 128, axis=0)
+
+
+def pad_integers(inputs: Any, widths: Sequence[Sequence[int]], value: int) -> Any:
+    """`keras.ops.pad` of narrow integers, in int32: not every backend pads int8."""
+    padded = ops.pad(ops.cast(inputs, "int32"), widths, constant_values=value)
+    return ops.cast(padded, inputs.dtype)
+
+
 def shifted(inputs: Any, qparams: QParams, dtype: str = "int32") -> Any:
     """`q - zero_point` in `dtype`."""
     return ops.cast(inputs, dtype) - ops.cast(qparams.zero_point, dtype)

@@ -98,17 +98,19 @@ class HybridLinear(QuantizedLinear):
         return fused_multiply_add(rounded(sums * scale), kernel_scale, bias)
 
     def call(self, inputs: Any) -> Any:
-        quantized, scale = self._quantize(inputs)
+        quantized, scale = self._quantize(self._arrange(inputs))
         sums = ops.cast(self._sum(quantized), "float32")
         return clip_activation(self._dequantize(sums, scale), self.activation)
 
 
 def clip_activation(values: Any, activation: str | None) -> Any:
-    """ReLU, ReLU6 or nothing."""
+    """ReLU, ReLU6, hard tanh or nothing."""
     if activation is None:
         return values
-    clipped = ops.maximum(values, 0.0)
-    return clipped if activation == "relu" else ops.minimum(clipped, 6.0)
+    if activation == "relu":
+        return ops.maximum(values, 0.0)
+    low, high = (0.0, 6.0) if activation == "relu6" else (-1.0, 1.0)
+    return ops.minimum(ops.maximum(values, low), high)
 
 
 def _scaled_together(layer: HybridLinear, sums: Any, scale: Any) -> Any:

@@ -2,6 +2,9 @@
 
 `y = clip(rne(float32(sum((q - zi) * w) + bias) * (si * sw / so)) + zo)`.
 
+That is XNNPACK's arithmetic. The few layers it does not take requantize in fixed point, as LiteRT's
+built-in kernels do.
+
 The sum runs in float32 because that is the fast kernel on every backend. It is exact while the
 magnitudes of the products of one output add up to at most 2**24; a kernel for which they could
 add up to more is cut into pieces whose int32 sums are added.
@@ -23,7 +26,17 @@ from keras_octet.arithmetic import (
     exact_pieces,
     requantize_multiplier,
 )
-from keras_octet.layers.base import QuantizedLayer, Shape, register, requantize, shifted
+from keras_octet.builtin_kernels import clipping_bounds
+from keras_octet.gemmlowp import quantize_multiplier
+from keras_octet.layers import fixed_point
+from keras_octet.layers.base import (
+    QuantizedLayer,
+    Shape,
+    register,
+    requantize,
+    saturate,
+    shifted,
+)
 from keras_octet.qparams import QParams
 
 
@@ -33,24 +46,37 @@ class QuantizedLinear(QuantizedLayer):
     Variables:
         kernel: int8, in the layout of the Keras layer of the same name.
         bias: int32 `(channels,)`, scale `input_scale * kernel_scale`.
-        kernel_scale: float32 `(channels,)`.
+        kernel_scale: float32 `(channels,)`, or `(1,)` for one scale.
 
     Args:
-        activation: `None`, `"relu"` or `"relu6"`, fused into the clipping bounds.
+        activation: `None`, `"relu"`, `"relu6"` or `"hard_tanh"`, fused into the bounds.
+        per_tensor: one scale for all channels of the kernel.
+        builtin: requantize as LiteRT's built-in kernel.
     """
 
-    config_keys: tuple[str, ...] = ("activation",)
+    config_keys: tuple[str, ...] = ("activation", "per_tensor", "builtin")
+    # Channels that the built-in kernel requantizes at once, and otherwise than those left over.
+    builtin_block: int = 1
 
-    def __init__(self, *, activation: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        activation: str | None = None,
+        per_tensor: bool = False,
+        builtin: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.activation = activation
+        self.per_tensor, self.builtin = per_tensor, builtin
         self._pieces: tuple[int, int] | None = None
         self._multiplier: np.ndarray | None = None
 
     def _build_weights(self, kernel_shape: Sequence[int], channels: int) -> None:
         self.kernel = self._add_integer_weight("kernel", kernel_shape, "int8")
         self.bias = self._add_integer_weight("bias", (channels,), "int32")
-        self.kernel_scale = self._add_integer_weight("kernel_scale", (channels,), "float32")
+        scales = 1 if self.per_tensor else channels
+        self.kernel_scale = self._add_integer_weight("kernel_scale", (scales,), "float32")
 
     def assign_weights(self, kernel: np.ndarray, bias: np.ndarray, scale: np.ndarray) -> None:
         """Set the three variables: int8, int32 and float32 arrays of the variables' shapes."""
@@ -109,14 +135,23 @@ class QuantizedLinear(QuantizedLayer):
                 total = added if total is None else total + added
         return total
 
+    def _arrange(self, inputs: Any) -> Any:
+        """The inputs in the shape that the kernel multiplies."""
+        return inputs
+
     def call(self, inputs: Any) -> Any:
-        centred = shifted(inputs, self.input_qparams[0], "float32")
-        kernel = ops.cast(self.kernel, "float32")
+        centred = shifted(self._arrange(inputs), self.input_qparams[0], "float32")
         bias = ops.convert_to_tensor(self.bias)
-        accumulator = self._accumulate(centred, kernel) + bias
+        accumulator = self._accumulate(centred, self._centred_kernel()) + bias
         return self._requantize(accumulator)
 
+    def _centred_kernel(self) -> Any:
+        """float32, 0 for a weight of 0."""
+        return ops.cast(self.kernel, "float32")
+
     def _requantize(self, accumulator: Any) -> Any:
+        if self.builtin:
+            return self._requantize_in_fixed_point(accumulator)
         target = self.output_qparams
         multiplier = self._multiplier
         if multiplier is None:
@@ -125,6 +160,28 @@ class QuantizedLinear(QuantizedLayer):
         return requantize(
             accumulator, multiplier, target, activation_bounds(self.activation, target)
         )
+
+    def _requantize_in_fixed_point(self, accumulator: Any) -> Any:
+        """gemmlowp's products; ties of whole blocks of channels go up, of the rest away from 0."""
+        target = self.output_qparams
+        scale = ops.convert_to_numpy(self.kernel_scale).astype(np.float64)
+        ratios = self.input_qparams[0].scale * scale / target.scale
+        pairs = np.array([quantize_multiplier(ratio) for ratio in ratios])
+        channels = self.bias.shape[0]
+        multiplier, exponent = (np.broadcast_to(x, channels).astype(np.int32) for x in pairs.T)
+        whole = channels - channels % self.builtin_block
+        parts = [
+            fixed_point.scaled(
+                accumulator[..., low:high],
+                multiplier[low:high],
+                exponent[low:high],
+                half_up=half_up,
+            )
+            for low, high, half_up in ((0, whole, True), (whole, channels, False))
+            if low < high
+        ]
+        steps = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+        return saturate(steps + target.zero_point, *clipping_bounds(self.activation, target))
 
 
 def _window_masks(window: Sequence[int], pieces: int) -> Iterator[Any]:
@@ -143,22 +200,51 @@ def _window_masks(window: Sequence[int], pieces: int) -> Iterator[Any]:
 
 @register
 class QuantizedDense(QuantizedLinear):
-    """int8 `Dense`: input `(..., in)`, kernel `(in, units)`, output `(..., units)`."""
+    """int8 `Dense`: input `(..., in)`, kernel `(in, units)`, output `(..., units)`.
 
-    config_keys = ("units", "activation")
+    Args:
+        units: outputs.
+        input_size: the input is first cut into rows of this size, so that the output has two axes;
+            by default its last axis is what the kernel multiplies, and the others stay.
+        kernel_zero_point: of the kernel; what it stands for is `scale * (q - zero_point)`.
+    """
 
-    def __init__(self, units: int, **kwargs: Any) -> None:
+    config_keys = ("units", "input_size", "kernel_zero_point", *QuantizedLinear.config_keys)
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        input_size: int | None = None,
+        kernel_zero_point: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = units
+        self.input_size = input_size
+        self.kernel_zero_point = kernel_zero_point
 
     def build(self, input_shape: Shape) -> None:
-        self._build_weights((input_shape[-1], self.units), self.units)
+        self._build_weights((self.input_size or input_shape[-1], self.units), self.units)
+
+    def _arrange(self, inputs: Any) -> Any:
+        return inputs if self.input_size is None else ops.reshape(inputs, (-1, self.input_size))
+
+    def _centred_kernel(self) -> Any:
+        return super()._centred_kernel() - float(self.kernel_zero_point)
+
+    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+        return super()._count_pieces(kernel.astype(np.int32) - self.kernel_zero_point)
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
         return ops.matmul(inputs, kernel)
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
-        return (*input_shape[:-1], self.units)
+        if self.input_size is None:
+            return (*input_shape[:-1], self.units)
+        if None in input_shape:
+            return (None, self.units)
+        return (math.prod(input_shape) // self.input_size, self.units)
 
 
 @register
@@ -182,28 +268,52 @@ class QuantizedScale(QuantizedLinear):
 class QuantizedMatmul(QuantizedLayer):
     """int8 batched matrix product `(..., m, k) x (..., k, n)`.
 
-    The second operand is symmetric (zero point 0), as XNNPACK requires:
-    `y = clip(rne(float32(sum((a - za) * b)) * (sa * sb / so)) + zo)`.
+    `y = clip(rne(float32(sum((a - za) * (b - zb))) * (sa * sb / so)) + zo)`. XNNPACK takes only a
+    symmetric second operand; with another one the product is requantized in fixed point.
+
+    Args:
+        transpose_first, transpose_second: swap the last two axes of an operand first.
     """
 
+    config_keys = ("transpose_first", "transpose_second")
+
+    def __init__(
+        self, *, transpose_first: bool = False, transpose_second: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.transpose_first = transpose_first
+        self.transpose_second = transpose_second
+
     def call(self, inputs: Any) -> Any:
-        first, second = inputs
         a, b = self.input_qparams
-        left, right = shifted(first, a, "float32"), ops.cast(second, "float32")
+        left, right = (shifted(x, q, "float32") for x, q in zip(inputs, (a, b), strict=True))
+        if self.transpose_first:
+            left = ops.swapaxes(left, -1, -2)
+        if self.transpose_second:
+            right = ops.swapaxes(right, -1, -2)
         size = right.shape[-2]
-        largest = max(127 - a.zero_point, a.zero_point + 128) * 128
+        largest = math.prod(max(127 - q.zero_point, q.zero_point + 128) for q in (a, b))
         chunks = max(1, -(-size * largest // 2**24))
         accumulator: Any = 0
         for low, high in chunk_bounds(size, chunks):
             part = ops.matmul(left[..., low:high], right[..., low:high, :])
             accumulator = accumulator + ops.cast(part, "int32")
-        multiplier = requantize_multiplier(a.scale, b.scale, self.output_qparams.scale)
-        return requantize(accumulator, multiplier, self.output_qparams)
+        target = self.output_qparams
+        if b.zero_point == 0:
+            multiplier = requantize_multiplier(a.scale, b.scale, target.scale)
+            return requantize(accumulator, multiplier, target)
+        product = float(np.float32(a.scale) * np.float32(b.scale))
+        pair = quantize_multiplier(product / target.scale)
+        return saturate(fixed_point.scaled(accumulator, *pair) + target.zero_point)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        return keras.ops.matmul(
-            keras.KerasTensor(input_shape[0]), keras.KerasTensor(input_shape[1])
-        ).shape
+        first, second = (
+            (*shape[:-2], shape[-1], shape[-2]) if transposed else tuple(shape)
+            for shape, transposed in zip(
+                input_shape, (self.transpose_first, self.transpose_second), strict=True
+            )
+        )
+        return keras.ops.matmul(keras.KerasTensor(first), keras.KerasTensor(second)).shape
 
 
 def qparams_of_bias(layer: QuantizedLinear) -> np.ndarray:

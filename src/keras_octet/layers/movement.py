@@ -8,39 +8,30 @@ from typing import Any
 
 from keras import ops
 
-from keras_octet.arithmetic import nearest_indices, resize_coordinates
-from keras_octet.layers.base import QuantizedLayer, Shape, register, saturate
+from keras_octet.arithmetic import resize_coordinates
+from keras_octet.builtin_kernels import nearest_indices
+from keras_octet.layers.base import QuantizedLayer, Shape, pad_integers, register, saturate
 
 
 @register
 class QuantizedReshape(QuantizedLayer):
-    """int8 `Reshape`; `target_shape` may hold one -1.
+    """int8 `Reshape`; `target_shape` excludes the batch and may hold one -1."""
 
-    Args:
-        target_shape: of each sample; of the whole tensor if not `keep_batch`.
-        keep_batch: the first axis stays what it is.
-    """
+    config_keys = ("target_shape",)
 
-    config_keys = ("target_shape", "keep_batch")
-
-    def __init__(
-        self, *, target_shape: Sequence[int], keep_batch: bool = True, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.target_shape = tuple(target_shape)
-        self.keep_batch = keep_batch
 
     def call(self, inputs: Any) -> Any:
         shape = [-1 if size is None else size for size in self.compute_output_shape(inputs.shape)]
-        return ops.reshape(inputs, (ops.shape(inputs)[0], *shape[1:]) if self.keep_batch else shape)
+        return ops.reshape(inputs, (ops.shape(inputs)[0], *shape[1:]))
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
-        sizes = input_shape[1:] if self.keep_batch else input_shape
         known = math.prod(size for size in self.target_shape if size != -1)
-        total = None if None in sizes else math.prod(sizes)
+        total = None if None in input_shape[1:] else math.prod(input_shape[1:])
         missing = None if total is None else total // max(known, 1)
-        target = tuple(missing if size == -1 else size for size in self.target_shape)
-        return (input_shape[0], *target) if self.keep_batch else target
+        return (input_shape[0], *(missing if size == -1 else size for size in self.target_shape))
 
 
 @register
@@ -104,12 +95,8 @@ class QuantizedZeroPadding2D(QuantizedLayer):
         self.padding = tuple(tuple(pair) for pair in padding)
 
     def call(self, inputs: Any) -> Any:
-        # Padded as int32: not every backend pads int8.
-        zero_point = self.output_qparams.zero_point
-        padded = ops.pad(
-            ops.cast(inputs, "int32"), ((0, 0), *self.padding, (0, 0)), constant_values=zero_point
-        )
-        return ops.cast(padded, "int8")
+        widths = ((0, 0), *self.padding, (0, 0))
+        return pad_integers(inputs, widths, self.output_qparams.zero_point)
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         sizes = [
@@ -117,6 +104,27 @@ class QuantizedZeroPadding2D(QuantizedLayer):
             for length, (low, high) in zip(input_shape[1:3], self.padding, strict=True)
         ]
         return (input_shape[0], *sizes, input_shape[3])
+
+
+@register
+class QuantizedPad(QuantizedLayer):
+    """`(before, after)` values added along each axis; all have the integer `value`."""
+
+    config_keys = ("paddings", "value")
+
+    def __init__(self, *, paddings: Sequence[Sequence[int]], value: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paddings = tuple((int(before), int(after)) for before, after in paddings)
+        self.value = value
+
+    def call(self, inputs: Any) -> Any:
+        return pad_integers(inputs, self.paddings, self.value)
+
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
+        return tuple(
+            None if size is None else size + sum(pair)
+            for size, pair in zip(input_shape, self.paddings, strict=True)
+        )
 
 
 @register
@@ -140,27 +148,50 @@ class QuantizedConcatenate(QuantizedLayer):
 
 
 class QuantizedResize(QuantizedLayer):
-    """Half-pixel resizing of the two middle axes, which must be known."""
+    """Resizing of the two middle axes, which must be known.
 
-    def __init__(self, *, interpolation: str = "nearest", **kwargs: Any) -> None:
+    Args:
+        interpolation: `"nearest"` or `"bilinear"`.
+        align_corners: the centres of the corner pixels stay where they are.
+        half_pixel_centers: samples lie at pixel centres, as Keras has it; else at their corners.
+    """
+
+    config_keys: tuple[str, ...] = ("interpolation", "align_corners", "half_pixel_centers")
+
+    def __init__(
+        self,
+        *,
+        interpolation: str = "nearest",
+        align_corners: bool = False,
+        half_pixel_centers: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.interpolation = interpolation
+        self.align_corners, self.half_pixel_centers = align_corners, half_pixel_centers
 
     def _target(self, height: Any, width: Any) -> tuple[Any, Any]:
         raise NotImplementedError
 
     def call(self, inputs: Any) -> Any:
-        height, width = inputs.shape[1:3]
-        rows, columns = self._target(height, width)
+        sizes = inputs.shape[1:3]
+        samples = nearest_indices if self.interpolation == "nearest" else resize_coordinates
+        rows, columns = (
+            samples(
+                size,
+                target,
+                align_corners=self.align_corners,
+                half_pixel_centers=self.half_pixel_centers,
+            )
+            for size, target in zip(sizes, self._target(*sizes), strict=True)
+        )
         if self.interpolation == "nearest":
-            picked = ops.take(inputs, nearest_indices(height, rows), axis=1)
-            return ops.take(picked, nearest_indices(width, columns), axis=2)
+            return ops.take(ops.take(inputs, rows, axis=1), columns, axis=2)
         return self._bilinear(inputs, rows, columns)
 
-    def _bilinear(self, inputs: Any, rows: int, columns: int) -> Any:
+    def _bilinear(self, inputs: Any, rows: Any, columns: Any) -> Any:
         """XNNPACK's 11-bit weights, horizontal then vertical, one rounding at the end."""
-        top, bottom, vertical = resize_coordinates(inputs.shape[1], rows)
-        left, right, horizontal = resize_coordinates(inputs.shape[2], columns)
+        (top, bottom, vertical), (left, right, horizontal) = rows, columns
         values = ops.cast(inputs, "int32")
         first, last = ops.take(values, left, axis=2), ops.take(values, right, axis=2)
         weight = ops.convert_to_tensor(horizontal.reshape(1, 1, -1, 1), "int32")
@@ -178,7 +209,7 @@ class QuantizedResize(QuantizedLayer):
 class QuantizedUpSampling2D(QuantizedResize):
     """int8 `UpSampling2D`, interpolation `"nearest"` or `"bilinear"`."""
 
-    config_keys = ("size", "interpolation")
+    config_keys = ("size", *QuantizedResize.config_keys)
 
     def __init__(self, *, size: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -195,7 +226,7 @@ class QuantizedUpSampling2D(QuantizedResize):
 class QuantizedResizing(QuantizedResize):
     """int8 `Resizing` to `(height, width)`, interpolation `"nearest"` or `"bilinear"`."""
 
-    config_keys = ("height", "width", "interpolation")
+    config_keys = ("height", "width", *QuantizedResize.config_keys)
 
     def __init__(self, *, height: int, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

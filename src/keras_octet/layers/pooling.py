@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_octet.arithmetic import mean_constants
+from keras_octet.arithmetic import activation_bounds, reduction_constants
+from keras_octet.builtin_kernels import clipping_bounds
 from keras_octet.layers.base import QuantizedLayer, Shape, register, saturate
 from keras_octet.windows import output_length, same_padding
 
 
 class QuantizedPooling2D(QuantizedLayer):
-    """Input and output share their parameters."""
+    """Input and output share their parameters; optional fused activation."""
 
-    config_keys = ("pool_size", "strides", "padding")
+    config_keys = ("pool_size", "strides", "padding", "activation")
 
     def __init__(
         self,
@@ -24,12 +26,14 @@ class QuantizedPooling2D(QuantizedLayer):
         pool_size: Sequence[int],
         strides: Sequence[int],
         padding: str = "valid",
+        activation: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.pool_size = tuple(pool_size)
         self.strides = tuple(strides)
         self.padding = padding
+        self.activation = activation
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         sizes = (
@@ -51,7 +55,13 @@ class QuantizedMaxPooling2D(QuantizedPooling2D):
             padding=self.padding,
             data_format="channels_last",
         )
-        return ops.cast(pooled, "int8")
+        return saturate(pooled, *self._bounds())
+
+    def _bounds(self) -> tuple[int, int]:
+        """XNNPACK takes windows that overlap or touch."""
+        delegated = all(s <= p for s, p in zip(self.strides, self.pool_size, strict=True))
+        bounds = activation_bounds if delegated else clipping_bounds
+        return bounds(self.activation, self.output_qparams)
 
 
 @register
@@ -64,7 +74,8 @@ class QuantizedAveragePooling2D(QuantizedPooling2D):
         ones = ops.ones_like(values[:1, :, :, :1])
         count = ops.cast(ops.round(self._window_sum(ones)), "int32")
         magnitude = ops.floor_divide(ops.abs(sums) + ops.floor_divide(count, 2), count)
-        return saturate(ops.sign(sums) * magnitude)
+        bounds = clipping_bounds(self.activation, self.output_qparams)
+        return saturate(ops.sign(sums) * magnitude, *bounds)
 
     def _window_sum(self, values: Any) -> Any:
         """Sum over each window, zeros outside; exact after rounding since |sum| < 2**22."""
@@ -85,9 +96,8 @@ class QuantizedAveragePooling2D(QuantizedPooling2D):
         return mean * float(np.prod(self.pool_size))
 
 
-@register
-class QuantizedMean(QuantizedLayer):
-    """`clip(rne(float32(sum q) * m + z))`: product and sum each rounded to float32."""
+class QuantizedReduction(QuantizedLayer):
+    """A reduction over `axis`, counted from 0, the batch included."""
 
     config_keys = ("axis", "keepdims")
 
@@ -98,20 +108,68 @@ class QuantizedMean(QuantizedLayer):
         self.axis = tuple(axis)
         self.keepdims = keepdims
 
-    def call(self, inputs: Any) -> Any:
-        total = ops.sum(ops.cast(inputs, "int32"), axis=self.axis, keepdims=self.keepdims)
-        sizes = [inputs.shape[axis] for axis in self.axis]
-        multiplier, offset = mean_constants(
-            int(np.prod(sizes)), self.input_qparams[0], self.output_qparams
-        )
-        # The clip keeps compilers from contracting product and sum into one rounding.
-        product = ops.maximum(ops.cast(total, "float32") * float(multiplier), -1e30)
-        return saturate(ops.round(product + float(offset)))
-
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         if self.keepdims:
             return tuple(1 if i in self.axis else size for i, size in enumerate(input_shape))
         return tuple(size for i, size in enumerate(input_shape) if i not in self.axis)
+
+
+@register
+class QuantizedSum(QuantizedReduction):
+    """`clip(rne(float32(sum q) * m + z))`: product and sum each rounded to float32.
+
+    `m = si / so`, and `z = zo - n * zi * m` for `n` values.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        total = ops.sum(ops.cast(inputs, "int32"), axis=self.axis, keepdims=self.keepdims)
+        sizes = ops.shape(inputs)
+        multiplier, offset = self._constants(math.prod(sizes[axis] for axis in self.axis))
+        # The maximum keeps compilers from contracting product and sum into one rounding.
+        product = ops.maximum(ops.cast(total, "float32") * multiplier, -1e30)
+        return saturate(ops.round(product + offset))
+
+    def _constants(self, count: Any) -> tuple[Any, Any]:
+        """`m` and `z`; `count` is a tensor where a size is known only when the model runs."""
+        source, target = self.input_qparams[0], self.output_qparams
+        if isinstance(count, int):
+            multiplier, offset = reduction_constants(source, target, count, self._share(count))
+            return float(multiplier), float(offset)
+        ratio = float(np.float32(source.scale) / np.float32(target.scale))
+        multiplier = ratio * self._share(count)
+        shift = ops.maximum(ops.cast(count * source.zero_point, "float32") * multiplier, -1e30)
+        return multiplier, float(target.zero_point) - shift
+
+    def _share(self, count: Any) -> Any:
+        """The weight of each value, a float32 number or tensor."""
+        return np.float32(1)
+
+
+@register
+class QuantizedMean(QuantizedSum):
+    """As `QuantizedSum`, with `m = si / so * (1 / n)`."""
+
+    def _share(self, count: Any) -> Any:
+        if isinstance(count, int):
+            return np.float32(1) / np.float32(count)
+        # In float64, because of a float32 quotient of 1 TensorFlow makes an approximate reciprocal.
+        return ops.cast(1.0 / ops.cast(count, "float64"), "float32")
+
+
+@register
+class QuantizedMax(QuantizedReduction):
+    """Largest int8 value; input and output share their parameters."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.max(inputs, axis=self.axis, keepdims=self.keepdims)
+
+
+@register
+class QuantizedMin(QuantizedReduction):
+    """Smallest int8 value; input and output share their parameters."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.min(inputs, axis=self.axis, keepdims=self.keepdims)
 
 
 @register

@@ -64,11 +64,11 @@ class Quantization:
         )
 
     @classmethod
-    def symmetric(cls, scale: np.ndarray, axis: int) -> Quantization:
-        """Zero point 0; `scale` of shape `(channels,)` along `axis`."""
+    def symmetric(cls, scale: np.ndarray, axis: int, zero_point: int = 0) -> Quantization:
+        """One zero point, 0 by default; `scale` of shape `(channels,)` along `axis`."""
         scale = np.asarray(scale, np.float32).reshape(-1)
         axis = axis if scale.size > 1 else 0
-        return cls(scale=scale, zero_point=np.zeros(scale.size, np.int64), axis=axis)
+        return cls(scale=scale, zero_point=np.full(scale.size, zero_point, np.int64), axis=axis)
 
     @property
     def key(self) -> tuple[bytes, bytes, int]:
@@ -342,7 +342,9 @@ class Graph:
         dtype: type[np.generic] = np.float32
         if kernel.dtype == np.int8:
             scale = to_numpy(layer.kernel_scale).astype(np.float32)
-            kernel_quantization = Quantization.symmetric(scale, axis)
+            kernel_quantization = Quantization.symmetric(
+                scale, axis, getattr(layer, "kernel_zero_point", 0)
+            )
             if layer.input_qparams:
                 bias_scale = np.float32(layer.input_qparams[0].scale) * scale
                 bias_quantization = Quantization.symmetric(bias_scale, 0)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_octet.qparams import QParams
+
 SIGNATURE = "serving_default"
 DESCRIPTION = "Written by keras-octet"
 
@@ -23,6 +25,8 @@ class FileInfo:
             differ (Keras allows no `/`).
         constant_names: name of a constant in the file, by `"layer:i"` for input `i` of the operator
             that the layer becomes.
+        tensor_qparams: parameters of a tensor, by the name of the Keras tensor, where the operation
+            that makes it does not know them: inputs, and what only moves values.
         order: names of the layers and operations in the order of the operators.
         metadata: name to bytes.
         description: free text.
@@ -33,6 +37,7 @@ class FileInfo:
     output_names: tuple[str, ...] = ()
     tensor_names: Mapping[str, str] = field(default_factory=dict)
     constant_names: Mapping[str, str] = field(default_factory=dict)
+    tensor_qparams: Mapping[str, QParams] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     description: str = DESCRIPTION
@@ -45,6 +50,9 @@ class FileInfo:
             "output_names": list(self.output_names),
             "tensor_names": dict(self.tensor_names),
             "constant_names": dict(self.constant_names),
+            "tensor_qparams": {
+                name: qparams.get_config() for name, qparams in self.tensor_qparams.items()
+            },
             "order": list(self.order),
             "metadata": {
                 name: base64.b64encode(data).decode() for name, data in self.metadata.items()
@@ -60,6 +68,10 @@ class FileInfo:
             output_names=tuple(config["output_names"]),
             tensor_names=dict(config["tensor_names"]),
             constant_names=dict(config["constant_names"]),
+            tensor_qparams={
+                name: QParams.from_config(qparams)
+                for name, qparams in config["tensor_qparams"].items()
+            },
             order=tuple(config["order"]),
             metadata={name: base64.b64decode(data) for name, data in config["metadata"].items()},
             description=config["description"],

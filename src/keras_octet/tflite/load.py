@@ -38,7 +38,9 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
         return keras.saving.load_model(source, **kwargs)
     data = _read(source)
     built = build(parse(data), signature)
-    quantized = any(_is_quantized(x._keras_history.operation) for x in _tensors(built.outputs))
+    quantized = bool(built.info.tensor_qparams) or any(
+        _is_quantized(x._keras_history.operation) for x in _tensors(built.outputs)
+    )
     return (QuantizedModel if quantized else ExportableModel)(
         built.inputs if len(built.inputs) > 1 else built.inputs[0],
         built.outputs if len(built.outputs) > 1 else built.outputs[0],

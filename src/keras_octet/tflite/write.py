@@ -157,8 +157,9 @@ def _add_tensor(
 ) -> int:
     dtype = str(tensor.dtype)
     shape = shapes.get(id(tensor), tensor.shape)
-    quantization = Quantization.of(qparams) if qparams and dtype == qparams.dtype else None
     name = tensor_name(tensor)
+    qparams = info.tensor_qparams.get(name, qparams)
+    quantization = Quantization.of(qparams) if qparams and dtype == qparams.dtype else None
     return graph.tensor(info.tensor_names.get(name, name), shape, dtype, quantization)
 
 

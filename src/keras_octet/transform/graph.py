@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_octet.arithmetic import can_requantize
+from keras_octet.arithmetic import activation_bounds, can_requantize
 from keras_octet.capture.alias import alias
 from keras_octet.capture.graph import iter_nodes, tensor_name
 from keras_octet.choose import Decision, Plan
@@ -148,6 +148,10 @@ def _add_integer(builder: _Builder, node: Any, decision: Decision) -> None:
     arguments = operation.quantized_arguments(layer)
     if operation.fuses_relu:
         arguments["activation"] = decision.activation
+    bound = arguments.get("max_value")
+    if bound is not None and activation_bounds("relu6", decision.output)[1] == 127:
+        # The range ends there or before, and LiteRT for Microcontrollers rescales in RELU only.
+        arguments["max_value"] = None
     if operation.quantized_layer is QuantizedPReLU:
         alpha = keras.ops.convert_to_numpy(layer.alpha)
         alpha_qparams = QParams.from_range(float(alpha.min()), float(alpha.max()))

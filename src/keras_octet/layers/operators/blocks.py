@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import ops
 
-from keras_octet.layers.base import register
+from keras_octet.layers.base import pad_integers, register
 from keras_octet.layers.operators.base import OperatorLayer
 
 
@@ -53,26 +54,35 @@ class DepthToSpace(OperatorLayer):
 
 @register
 class SpaceToBatch(OperatorLayer):
-    """Pads with zeros, then moves each block of the axes after the batch into the batch.
+    """Pads, then moves each block of the axes after the batch into the batch.
 
     Args:
         block_shape: size of a block along each of these axes.
         paddings: `(before, after)` for each of them.
+        value: that is padded with: 0, or the zero point of a quantized tensor.
     """
 
-    config_keys = ("block_shape", "paddings")
+    config_keys = ("block_shape", "paddings", "value")
 
     def __init__(
-        self, *, block_shape: Sequence[int], paddings: Sequence[Sequence[int]], **kwargs: Any
+        self,
+        *,
+        block_shape: Sequence[int],
+        paddings: Sequence[Sequence[int]],
+        value: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.value = value
         self.block_shape = tuple(block_shape)
         self.paddings = tuple((int(before), int(after)) for before, after in paddings)
 
     def call(self, inputs: Any) -> Any:
         count = len(self.block_shape)
         rest = len(inputs.shape) - 1 - count
-        x = ops.pad(inputs, ((0, 0), *self.paddings, *((0, 0),) * rest))
+        widths = ((0, 0), *self.paddings, *((0, 0),) * rest)
+        narrow = keras.backend.standardize_dtype(inputs.dtype) in ("int8", "uint8", "int16")
+        x = pad_integers(inputs, widths, self.value) if narrow else ops.pad(inputs, widths)
         split = [-1]
         for size, block in zip(x.shape[1 : count + 1], self.block_shape, strict=True):
             split += [size // block, block]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ExportError
@@ -22,24 +21,11 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 def relu(graph: Graph, source: int, output: int, max_value: float | None = None) -> None:
-    """`min(max(x, 0), max_value)`. An int8 one is RELU or RELU6 only.
-
-    RELU6 becomes RELU where the int8 range of the output ends at the bound or before: the results
-    are the same, and LiteRT for Microcontrollers rescales in its RELU kernel only.
-    """
+    """`min(max(x, 0), max_value)`."""
     codes = {None: "RELU", 6.0: "RELU6"}
-    quantization = graph.tensors[output].quantization
-    if graph.dtype(output) == "int8" and quantization is not None and max_value is not None:
-        bound = np.rint(np.float32(max_value) / quantization.scale[0])
-        if quantization.zero_point[0] + bound >= 127:
-            max_value = None
     if max_value in codes:
         unary(graph, codes[max_value], source, output)
         return
-    if graph.dtype(source) == "int8":
-        raise ExportError(
-            f"has max_value={max_value!r}; an int8 ReLU is bounded by None or 6 only."
-        )
     assert max_value is not None
     binary(graph, "MINIMUM", unary(graph, "RELU", source), float(max_value), output)
 

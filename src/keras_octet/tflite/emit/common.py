@@ -21,7 +21,6 @@ FUSED_ACTIVATIONS: dict[str, int] = {
     "linear": NO_ACTIVATION,
     "relu": schema.ActivationFunctionType.RELU,
     "relu6": schema.ActivationFunctionType.RELU6,
-    "relu_n1_to_1": schema.ActivationFunctionType.RELU_N1_TO_1,
     "hard_tanh": schema.ActivationFunctionType.RELU_N1_TO_1,
 }
 PADDING: dict[str, int] = {"same": schema.Padding.SAME, "valid": schema.Padding.VALID}

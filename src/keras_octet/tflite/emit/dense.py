@@ -33,7 +33,7 @@ def fully_connected(
         [output],
         schema.FullyConnectedOptionsT(
             fusedActivationFunction=activation,
-            keepNumDims=graph.rank(source) > 2,
+            keepNumDims=graph.rank(output) > 2,
             asymmetricQuantizeInputs=asymmetric_inputs,
         ),
     )

@@ -8,9 +8,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.tflite.emit.arithmetic import binary, cast, reduce, unary
 from keras_octet.tflite.emit.common import (
-    NO_ACTIVATION,
     EmitFunction,
     argument,
+    fused_activation,
     padding_of,
     pair,
     positive_axes,
@@ -34,6 +34,7 @@ def emit_pooling_2d(code: str) -> EmitFunction:
             (height, width),
             (stride_h, stride_w),
             padding_of(layer),
+            fused_activation(layer),
         )
 
     return emit
@@ -47,6 +48,7 @@ def _pool(
     size: tuple[int, int],
     strides: tuple[int, int],
     padding: int,
+    activation: int,
 ) -> None:
     graph.operator(
         code,
@@ -58,7 +60,7 @@ def _pool(
             strideW=strides[1],
             filterHeight=size[0],
             filterWidth=size[1],
-            fusedActivationFunction=NO_ACTIVATION,
+            fusedActivationFunction=activation,
         ),
     )
 
@@ -86,12 +88,6 @@ def emit_global_average_pooling_1d(
     kept = graph.reshape(cast(graph, inputs[1], "float32"), (*graph.shape(inputs[1]), 1))
     total = reduce(graph, "SUM", binary(graph, "MUL", inputs[0], kept), [1], keepdims)
     binary(graph, "DIV", total, reduce(graph, "SUM", kept, [1], keepdims), output)
-
-
-def emit_mean(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
-    """QuantizedMean: MEAN over `layer.axis`."""
-    axes = positive_axes(layer.axis, graph.rank(inputs[0]))
-    reduce(graph, "MEAN", inputs[0], axes, bool(layer.keepdims), output)
 
 
 def emit_reduction_operation(code: str) -> EmitFunction:

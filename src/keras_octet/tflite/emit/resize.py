@@ -18,7 +18,7 @@ RESIZES = {
 
 
 def emit_resize(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
-    """RESIZE_* to the output's size; Keras samples at pixel centres."""
+    """RESIZE_* to the output's size; Keras samples at pixel centres, files may do otherwise."""
     require_channels_last(layer)
     if layer.interpolation not in RESIZES:
         raise ExportError(
@@ -33,5 +33,8 @@ def emit_resize(layer: Any, graph: Graph, inputs: list[int], output: int) -> Non
         code,
         [inputs[0], graph.constant(size, name="size")],
         [output],
-        options(alignCorners=False, halfPixelCenters=True),
+        options(
+            alignCorners=getattr(layer, "align_corners", False),
+            halfPixelCenters=getattr(layer, "half_pixel_centers", True),
+        ),
     )

@@ -20,9 +20,9 @@ from keras_octet.tflite.emit import (
     dense,
     elementwise,
     hybrid,
+    int8,
     pooling,
     position,
-    rearrange,
     recurrent,
     resize,
     shape,
@@ -49,7 +49,7 @@ def _add_quantizable() -> None:
     add_emitter(convolution.emit_conv_2d, K.Conv2D, Q.QuantizedConv2D)
     add_emitter(convolution.emit_depthwise_conv_2d, K.DepthwiseConv2D, Q.QuantizedDepthwiseConv2D)
     add_emitter(convolution.emit_conv_2d_transpose, K.Conv2DTranspose, Q.QuantizedConv2DTranspose)
-    add_emitter(dense.emit_matmul, numpy.Matmul, Q.QuantizedMatmul)
+    add_emitter(dense.emit_matmul, numpy.Matmul)
     for code, pair in {
         "ADD": (K.Add, Q.QuantizedAdd),
         "SUB": (K.Subtract, Q.QuantizedSubtract),
@@ -74,9 +74,6 @@ def _add_quantizable() -> None:
     )
     add_emitter(shape.emit_reshape, K.Reshape, Q.QuantizedReshape, K.Flatten, Q.QuantizedFlatten)
     add_emitter(shape.emit_permute, K.Permute, Q.QuantizedPermute)
-    add_emitter(rearrange.emit_transpose_layer, Q.QuantizedTranspose)
-    add_emitter(rearrange.emit_strided_slice, Q.QuantizedStridedSlice)
-    add_emitter(rearrange.emit_pad_layer, Q.QuantizedPad)
     add_emitter(shape.emit_cropping_2d, K.Cropping2D, Q.QuantizedCropping2D)
     add_emitter(shape.emit_zero_padding, K.ZeroPadding2D, Q.QuantizedZeroPadding2D)
     add_emitter(
@@ -86,12 +83,12 @@ def _add_quantizable() -> None:
         K.Resizing,
         Q.QuantizedResizing,
     )
-    add_emitter(activation.emit_relu, K.ReLU, Q.QuantizedReLU)
+    add_emitter(activation.emit_relu, K.ReLU)
     add_emitter(activation.emit_leaky_relu, K.LeakyReLU, Q.QuantizedLeakyReLU)
     add_emitter(activation.emit_prelu, K.PReLU, Q.QuantizedPReLU)
     add_emitter(activation.emit_elu, K.ELU, Q.QuantizedELU)
     add_emitter(activation.emit_activation, K.Activation, Q.QuantizedActivation)
-    add_emitter(activation.emit_softmax, K.Softmax, Q.QuantizedSoftmax)
+    add_emitter(activation.emit_softmax, K.Softmax)
     # Layers that exist in one of the two worlds only, or differ in how they are described.
     add_emitter(affine.emit_rescaling, K.Rescaling)
     add_emitter(affine.emit_quantized_scale, Q.QuantizedScale)
@@ -102,9 +99,27 @@ def _add_quantizable() -> None:
         K.GlobalAveragePooling3D,
     )
     add_emitter(pooling.emit_global_average_pooling_1d, K.GlobalAveragePooling1D)
-    add_emitter(pooling.emit_mean, Q.QuantizedMean)
     add_emitter(bridge.emit_quantize, Q.Quantize, Q.Requantize)
     add_emitter(bridge.emit_dequantize, Q.Dequantize)
+
+
+def _add_quantized() -> None:
+    """int8 layers without a float layer of the same meaning."""
+    Q = quantized
+    add_emitter(int8.emit_function, Q.QuantizedFunction)
+    add_emitter(int8.emit_comparison, Q.QuantizedComparison)
+    add_emitter(int8.emit_pair("DIV"), Q.QuantizedDivide)
+    add_emitter(int8.emit_pair("SQUARED_DIFFERENCE"), Q.QuantizedSquaredDifference)
+    add_emitter(int8.emit_pad, Q.QuantizedPad)
+    add_emitter(int8.emit_matmul, Q.QuantizedMatmul)
+    add_emitter(int8.emit_reduction("MEAN"), Q.QuantizedMean)
+    add_emitter(int8.emit_reduction("SUM"), Q.QuantizedSum)
+    add_emitter(int8.emit_reduction("REDUCE_MAX"), Q.QuantizedMax)
+    add_emitter(int8.emit_reduction("REDUCE_MIN"), Q.QuantizedMin)
+    add_emitter(int8.emit_relu, Q.QuantizedReLU)
+    add_emitter(int8.emit_softmax, Q.QuantizedSoftmax)
+    add_emitter(int8.emit_log_softmax, Q.QuantizedLogSoftmax)
+    add_emitter(int8.emit_l2_normalization, Q.QuantizedL2Normalization)
 
 
 def _add_hybrid() -> None:
@@ -229,6 +244,7 @@ def _add_operator_layers() -> None:
 
 
 _add_quantizable()
+_add_quantized()
 _add_hybrid()
 _add_float_layers()
 _add_operations()

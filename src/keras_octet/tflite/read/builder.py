@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_octet.capture.graph import nodes_between, tensor_name
 from keras_octet.errors import ModelFileError
-from keras_octet.layers import Constant
+from keras_octet.layers import Constant, QuantizedLayer
+from keras_octet.qparams import INTEGER_RANGES, QParams
 from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
 from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
@@ -59,6 +60,7 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
             output_names=tuple(output_names),
             tensor_names=builder.tensor_names,
             constant_names=builder.constant_names,
+            tensor_qparams=builder.tensor_qparams,
             order=builder.order(inputs, outputs),
             metadata=file.metadata,
             description=file.description,
@@ -132,6 +134,7 @@ class _Builder:
         self._held: dict[int, keras.KerasTensor] = {}
         self.tensor_names: dict[str, str] = {}
         self.constant_names: dict[str, str] = {}
+        self.tensor_qparams: dict[str, QParams] = {}
 
     def run(
         self, input_names: Sequence[str]
@@ -227,9 +230,14 @@ class _Builder:
 
     def _bind(self, index: int, value: Any) -> None:
         self._values[index] = value
-        stored = self._subgraph.tensors[index].name
-        if isinstance(value, keras.KerasTensor) and tensor_name(value) != stored:
-            self.tensor_names.setdefault(tensor_name(value), stored)
+        if not isinstance(value, keras.KerasTensor):
+            return
+        tensor, name = self._subgraph.tensors[index], tensor_name(value)
+        if name != tensor.name:
+            self.tensor_names.setdefault(name, tensor.name)
+        knows = isinstance(value._keras_history.operation, QuantizedLayer)
+        if not knows and tensor.quantization and tensor.dtype in INTEGER_RANGES:
+            self.tensor_qparams.setdefault(name, qparams_of(tensor))
 
     def _operand(self, index: int) -> Operand:
         tensor = self._subgraph.tensors[index]

@@ -25,7 +25,7 @@ def read_reshape(call: ReadCall) -> Any:
         target = list(call.constant(1).reshape(-1))
     else:
         target = list(call.options.newShape)
-    if _keeps_batch(source.shape, target):
+    if keeps_batch(source.shape, target):
         sizes = as_ints(np.array(target[1:], object))
         return make_layer(keras.layers.Reshape, call.name, target_shape=sizes)(source)
     sizes = as_ints(np.array(target, object))
@@ -37,7 +37,7 @@ def read_reshape(call: ReadCall) -> Any:
     return call.apply(numpy_operations.Reshape, source, newshape=sizes)
 
 
-def _keeps_batch(shape: Sequence[int | None], target: Sequence[Any]) -> bool:
+def keeps_batch(shape: Sequence[int | None], target: Sequence[Any]) -> bool:
     """Whether a reshape to `target` only rearranges the values of each sample."""
     if len(shape) == 0 or len(target) < 2:
         return False

@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet import layers
 from keras_octet.errors import ModelFileError
-from keras_octet.tflite.read.call import ReadCall
-from keras_octet.tflite.read.movement import integers
+from keras_octet.tflite.read.call import Operand, ReadCall
 from keras_octet.tflite.read.options import activation_of, padding_of
+from keras_octet.tflite.read.shapes import as_ints
 
 
 def read_conv_2d(call: ReadCall) -> Any:
@@ -67,15 +68,25 @@ def read_depthwise_conv_2d(call: ReadCall) -> Any:
 
 def read_fully_connected(call: ReadCall) -> Any:
     """Kernel `(out, in)` becomes `(in, out)`."""
-    kernel = call.constant(1)
+    options = call.options
+    kernel, source = call.constant(1), call.tensor(0)
+    if options.weightsFormat != schema.FullyConnectedOptionsWeightsFormat.DEFAULT:
+        raise ModelFileError(f"FULLY_CONNECTED {call.name!r} has shuffled weights.")
+    if kernel.ndim != 2 or (options.keepNumDims and source.shape[-1] != kernel.shape[1]):
+        raise ModelFileError(
+            f"FULLY_CONNECTED {call.name!r} has a kernel of shape {kernel.shape} for an input of "
+            f"shape {source.shape}."
+        )
+    flat = len(source.shape) == 2 and source.shape[1] == kernel.shape[1]
     layer = new_layer(
         call,
         "Dense",
-        hybrid={"asymmetric_inputs": bool(call.options.asymmetricQuantizeInputs)},
+        hybrid={"asymmetric_inputs": bool(options.asymmetricQuantizeInputs)},
         units=kernel.shape[0],
+        input_size=None if flat or options.keepNumDims else kernel.shape[1],
         activation=activation_of(call),
     )
-    output = layer(call.tensor(0))
+    output = layer(source)
     assign_weights(layer, kernel.transpose(), call)
     return output
 
@@ -91,11 +102,13 @@ def read_transpose_conv(call: ReadCall) -> Any:
         raise ModelFileError(f"TRANSPOSE_CONV {call.name!r} has a kernel of shape {kernel.shape}.")
     source = call.tensor(2)
     padding = padding_of(call)
-    target = integers(call, 0)
+    target = as_ints(call.constant(0))[1:3]
+    if min(target) < 0:
+        raise ModelFileError(f"TRANSPOSE_CONV {call.name!r} has an output of unknown size.")
     strides = (options.strideH, options.strideW)
     cropped = [2 * (size // 2) if padding == "same" else 0 for size in kernel.shape[1:3]]
     extra = [
-        target[1 + i] - ((source.shape[1 + i] - 1) * strides[i] + kernel.shape[1 + i] - cropped[i])
+        target[i] - ((source.shape[1 + i] - 1) * strides[i] + kernel.shape[1 + i] - cropped[i])
         for i in (0, 1)
     ]
     layer = new_layer(
@@ -132,22 +145,30 @@ def new_layer(
         **arguments: those of the Keras layer.
     """
     weights = call.operand(1)
-    if weights.quantization.zero_point.any():
-        raise ModelFileError(f"{call.code} {call.name!r} has weights with a zero point.")
+    arguments |= {
+        "name": call.name,
+        "per_tensor": weights.quantization.scale.size == 1,
+        **_zero_point(call, name, weights),
+    }
     if call.kind == "hybrid":
         return getattr(layers, f"Hybrid{name}")(
-            kernel_dtype=weights.tensor.dtype,
-            per_tensor=weights.quantization.scale.size == 1,
-            name=call.name,
-            **arguments,
-            **hybrid,
+            kernel_dtype=weights.tensor.dtype, **arguments, **hybrid
         )
     return getattr(layers, f"Quantized{name}")(
         input_qparams=[call.operand(source).qparams],
         output_qparams=call.output_qparams,
-        name=call.name,
         **arguments,
     )
+
+
+def _zero_point(call: ReadCall, name: str, weights: Operand) -> dict[str, Any]:
+    """Arguments for weights with a zero point, which only a built-in kernel multiplies."""
+    zero_points = weights.quantization.zero_point
+    if not zero_points.any():
+        return {}
+    if call.kind != "int8" or name != "Dense" or zero_points.size > 1:
+        raise ModelFileError(f"{call.code} {call.name!r} has weights with a zero point.")
+    return {"kernel_zero_point": int(zero_points[0]), "builtin": True}
 
 
 def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall, bias: int = 2) -> None:

@@ -1,99 +1,101 @@
-"""Operators that move values: RESHAPE, TRANSPOSE, slices, padding, CONCATENATION."""
+"""int8 operators that move values, where they are not those of any other dtype."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from keras_octet import layers
-from keras_octet.errors import ModelFileError
+from keras_octet.capture.keras_private import numpy_operations
+from keras_octet.layers import operators
+from keras_octet.tflite.read import float_movement
 from keras_octet.tflite.read.call import ReadCall, qparams_of
+from keras_octet.tflite.read.float_common import positive_axis
+from keras_octet.tflite.read.options import activation_of
+from keras_octet.tflite.read.shapes import as_ints
 
 
 def kept(call: ReadCall, *inputs: int) -> dict[str, Any]:
-    """Name and parameters of a layer that moves the values of `inputs`, quantized or not."""
-    sources = [call.operand(index).tensor for index in inputs or (0,)]
+    """Name and parameters of a layer that moves the values of `inputs`."""
     return {
-        "input_qparams": [qparams_of(tensor) for tensor in sources if tensor.quantization],
-        "output_qparams": qparams_of(call.outputs[0]) if call.outputs[0].quantization else None,
+        "input_qparams": [call.operand(index).qparams for index in inputs or (0,)],
+        "output_qparams": call.output_qparams,
         "name": call.name,
     }
 
 
-def integers(call: ReadCall, index: int) -> list[int]:
-    """A constant input as a list of ints."""
-    return [int(value) for value in np.asarray(call.constant(index)).reshape(-1)]
+def zero_point_of(call: ReadCall) -> int:
+    """What stands for 0.0 in the output; 0 if it is not quantized."""
+    tensor = call.outputs[0]
+    return qparams_of(tensor).zero_point if tensor.quantization else 0
+
+
+def is_quantized(call: ReadCall) -> bool:
+    """Whether input and output have parameters: int8 tensors need not."""
+    return None not in (call.operand(0).tensor.quantization, call.outputs[0].quantization)
 
 
 def read_reshape(call: ReadCall) -> Any:
-    """RESHAPE; one that keeps the batch says so, and then takes any batch."""
-    source = call.tensor(0)
-    if call.optional(1) is not None:
-        target = integers(call, 1)
-    else:
-        target = [int(size) for size in call.options.newShape]
-    return reshape(call, source, target)
-
-
-def reshape(call: ReadCall, source: Any, target: list[int]) -> Any:
-    """`source` in shape `target`, which may hold one -1."""
-    sizes = source.shape[1:]
-    known = math.prod(sizes) if len(source.shape) and None not in sizes else None
-    keeps_batch = (
-        len(target) > 0
-        and known is not None
-        and -1 not in target[1:]
-        and math.prod(target[1:]) == known
-        and target[0] in (-1, source.shape[0])
-    )
-    layer = layers.QuantizedReshape(
-        target_shape=target[1:] if keeps_batch else target, keep_batch=keeps_batch, **kept(call)
-    )
-    return layer(source)
+    """RESHAPE of each sample."""
+    source, shape = call.tensor(0), call.optional(1)
+    target = list((call.options.newShape if shape is None else call.constant(1)).reshape(-1))
+    if not is_quantized(call) or not float_movement.keeps_batch(source.shape, target):
+        return float_movement.read_reshape(call)
+    sizes = as_ints(np.array(target[1:], object))
+    return layers.QuantizedReshape(target_shape=sizes, **kept(call))(source)
 
 
 def read_transpose(call: ReadCall) -> Any:
-    """TRANSPOSE by a constant permutation."""
-    return layers.QuantizedTranspose(axes=integers(call, 1), **kept(call))(call.tensor(0))
+    """TRANSPOSE of each sample."""
+    source, axes = call.tensor(0), as_ints(call.constant(1))
+    axes = [positive_axis(axis, len(source.shape), call) for axis in axes]
+    if not is_quantized(call) or axes[:1] != [0]:
+        return float_movement.read_transpose(call)
+    return layers.QuantizedPermute(dims=axes[1:], **kept(call))(source)
 
 
-def read_strided_slice(call: ReadCall) -> Any:
-    """STRIDED_SLICE with constant bounds."""
-    options = call.options
-    if options.ellipsisMask or options.newAxisMask or options.offset:
-        raise ModelFileError(
-            f"STRIDED_SLICE {call.name!r} has an ellipsis, a new axis or offsets, which is not "
-            "supported."
-        )
-    begin, end, strides = (integers(call, index) for index in (1, 2, 3))
-    if 0 in strides:
-        raise ModelFileError(f"STRIDED_SLICE {call.name!r} has strides {strides}.")
-    axes = range(len(begin))
-    layer = layers.QuantizedStridedSlice(
-        begin=[None if options.beginMask >> i & 1 else begin[i] for i in axes],
-        end=[None if options.endMask >> i & 1 else end[i] for i in axes],
-        strides=strides,
-        shrink=[i for i in axes if options.shrinkAxisMask >> i & 1],
-        **kept(call),
-    )
-    return layer(call.tensor(0))
+def read_concatenation(call: ReadCall) -> Any:
+    """CONCATENATION of tensors that share their parameters."""
+    indices = range(len(call.inputs))
+    tensors = [call.tensor(index) for index in indices]
+    axis = positive_axis(call.options.axis, len(tensors[0].shape), call)
+    if not is_quantized(call) or len(tensors) == 1 or activation_of(call):
+        return float_movement.read_concatenation(call)
+    return layers.QuantizedConcatenate(axis=axis, **kept(call, *indices))(tensors)
 
 
 def read_pad(call: ReadCall) -> Any:
     """PAD with the zero point, PADV2 with a value."""
-    quantization = call.outputs[0].quantization
-    value = 0 if quantization is None else int(quantization.zero_point[0])
+    value = zero_point_of(call)
     if call.code == "PADV2":
         value = int(call.constant(2).reshape(-1)[0])
     paddings = np.asarray(call.constant(1)).reshape(-1, 2).tolist()
     return layers.QuantizedPad(paddings=paddings, value=value, **kept(call))(call.tensor(0))
 
 
-def read_concatenation(call: ReadCall) -> Any:
-    """CONCATENATION of tensors that share their parameters."""
-    indices = range(len(call.inputs))
-    tensors = [call.tensor(i) for i in indices]
-    axis = call.options.axis % max(1, len(tensors[0].shape))
-    return layers.QuantizedConcatenate(axis=axis, **kept(call, *indices))(tensors)
+def read_space_to_batch(call: ReadCall) -> Any:
+    """SPACE_TO_BATCH_ND, padded with the zero point."""
+    layer = operators.SpaceToBatch(
+        block_shape=as_ints(call.constant(1)),
+        paddings=np.asarray(call.constant(2)).reshape(-1, 2).tolist(),
+        value=zero_point_of(call),
+        name=call.name,
+    )
+    return layer(call.tensor(0))
+
+
+def read_select(call: ReadCall) -> Any:
+    """SELECT, SELECT_V2; a constant keeps its parameters in a layer."""
+    return call.apply(numpy_operations.Where, *(call.tensor(index) for index in range(3)))
+
+
+def read_gather(call: ReadCall) -> Any:
+    """GATHER; a constant table keeps its parameters in a layer."""
+    table, indices = call.tensor(0), call.tensor(1)
+    layer = operators.Gather(
+        axis=positive_axis(call.options.axis, len(table.shape), call),
+        batch_dims=positive_axis(call.options.batchDims, len(indices.shape) + 1, call),
+        name=call.name,
+    )
+    return layer([table, indices])

@@ -11,12 +11,13 @@ _ACTIVATIONS = {
     schema.ActivationFunctionType.NONE: None,
     schema.ActivationFunctionType.RELU: "relu",
     schema.ActivationFunctionType.RELU6: "relu6",
+    schema.ActivationFunctionType.RELU_N1_TO_1: "hard_tanh",
 }
 _PADDING = {schema.Padding.SAME: "same", schema.Padding.VALID: "valid"}
 
 
 def activation_of(call: ReadCall) -> str | None:
-    """The fused activation: None, `"relu"` or `"relu6"`."""
+    """The fused activation: None, `"relu"`, `"relu6"` or `"hard_tanh"`."""
     value = call.options.fusedActivationFunction
     if value not in _ACTIVATIONS:
         raise ModelFileError(

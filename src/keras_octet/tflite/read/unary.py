@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from keras_octet import layers
 from keras_octet.errors import ModelFileError
 from keras_octet.tflite.read.binary import parameters
 from keras_octet.tflite.read.call import ReadCall
+from keras_octet.tflite.read.options import activation_of
 
 _ACTIVATIONS = {"LOGISTIC": "sigmoid", "TANH": "tanh", "HARD_SWISH": "hard_silu"}
-_MAX_VALUES = {"RELU": None, "RELU6": 6.0}
+_CLIPPED: dict[str, dict[str, Any]] = {
+    "RELU": {},
+    "RELU6": {"max_value": 6.0},
+    "RELU_N1_TO_1": {"max_value": 1.0, "min_value": -1.0},
+    "RELU_0_TO_1": {"max_value": 1.0},
+}
+_FUNCTIONS = {
+    "ABS": "abs",
+    "EXP": "exp",
+    "LOG": "log",
+    "NEG": "negative",
+    "RSQRT": "rsqrt",
+    "SQRT": "sqrt",
+}
 
 
 def read_activation(call: ReadCall) -> Any:
@@ -23,12 +35,18 @@ def read_activation(call: ReadCall) -> Any:
 
 def read_gelu(call: ReadCall) -> Any:
     """GELU."""
-    return layers.QuantizedActivation(activation="gelu", **parameters(call, 1))(call.tensor(0))
+    name = "gelu_tanh" if call.options.approximate else "gelu"
+    return layers.QuantizedActivation(activation=name, **parameters(call, 1))(call.tensor(0))
 
 
 def read_relu(call: ReadCall) -> Any:
-    """RELU, RELU6."""
-    layer = layers.QuantizedReLU(max_value=_MAX_VALUES[call.code], **parameters(call, 1))
+    """RELU, RELU6, RELU_N1_TO_1, RELU_0_TO_1."""
+    return layers.QuantizedReLU(**_CLIPPED[call.code], **parameters(call, 1))(call.tensor(0))
+
+
+def read_function(call: ReadCall) -> Any:
+    """ABS, EXP, LOG, NEG, RSQRT, SQRT."""
+    layer = layers.QuantizedFunction(function=_FUNCTIONS[call.code], **parameters(call, 1))
     return layer(call.tensor(0))
 
 
@@ -45,9 +63,13 @@ def read_elu(call: ReadCall) -> Any:
 
 def read_prelu(call: ReadCall) -> Any:
     """PRELU; `alpha` broadcasts against the input without its batch."""
-    alpha = call.constant(1)
-    source = call.tensor(0)
-    alpha = alpha.reshape((1,) * (len(source.shape) - 1 - alpha.ndim) + alpha.shape)
+    alpha, source = call.constant(1), call.tensor(0)
+    rank = len(source.shape)
+    if alpha.ndim == rank and alpha.shape[0] == 1:
+        alpha = alpha[0]
+    if alpha.ndim >= rank:
+        raise ModelFileError(f"PRELU {call.name!r} has slopes for each sample of a batch.")
+    alpha = alpha.reshape((1,) * (rank - 1 - alpha.ndim) + alpha.shape)
     layer = layers.QuantizedPReLU(
         alpha_qparams=call.operand(1).qparams,
         shared_axes=[axis for axis, size in enumerate(alpha.shape, start=1) if size == 1],
@@ -60,6 +82,17 @@ def read_prelu(call: ReadCall) -> Any:
 
 def read_softmax(call: ReadCall) -> Any:
     """SOFTMAX over the last axis."""
-    if not np.float32(call.options.beta) == 1:
-        raise ModelFileError(f"SOFTMAX {call.name!r} has beta {call.options.beta}.")
-    return layers.QuantizedSoftmax(**parameters(call, 1))(call.tensor(0))
+    layer = layers.QuantizedSoftmax(beta=call.options.beta, **parameters(call, 1))
+    return layer(call.tensor(0))
+
+
+def read_log_softmax(call: ReadCall) -> Any:
+    """LOG_SOFTMAX over the last axis."""
+    return layers.QuantizedLogSoftmax(**parameters(call, 1))(call.tensor(0))
+
+
+def read_l2_normalization(call: ReadCall) -> Any:
+    """L2_NORMALIZATION over the last axis."""
+    if activation_of(call):
+        raise ModelFileError(f"L2_NORMALIZATION {call.name!r} has a fused activation.")
+    return layers.QuantizedL2Normalization(**parameters(call, 1))(call.tensor(0))
