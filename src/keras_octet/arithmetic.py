@@ -26,6 +26,8 @@ ADD_RATIO_RANGE = (2.0**-10, 2.0**8)
 MULTIPLY_RATIO_RANGE = (2.0**-16, 2.0**8)
 REQUANTIZE_RATIO_RANGE = (2.0**-8, 2.0**7)
 LINEAR_MULTIPLIER_LIMIT = 256.0
+# LiteRT's kernel shifts 16-bit numbers by at most 15 bits, to the right.
+HARD_SWISH_RATIO_RANGE = (2.0**-9, 2.0**7)
 
 
 def requantize_multiplier(

@@ -79,7 +79,10 @@ def choose(flat_model: keras.Model, calibration: Calibration, recipe: Recipe) ->
         for node in nodes:
             name = node.operation.name
             if reasons[name] is None and name not in fused.host_of:
-                violation = find_violation(node, required[name], tensors[fused.output_of(name)])
+                scheme = recipe.scheme_for(name, type(node.operation).__name__)
+                assert scheme is not None  # or it would stay float
+                output = tensors[fused.output_of(name)]
+                violation = find_violation(node, required[name], output, scheme)
                 if violation:
                     violations[name] = violation
         if not violations:
