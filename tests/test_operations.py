@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 from keras import ops
 
@@ -144,3 +145,35 @@ def test_between_scales_too_far_apart_to_requantize(largest: float) -> None:
     received = q.predict(x, verbose=0)
     q.engine = "keras"
     assert_equal(q.predict(x, verbose=0), received)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "hard_silu"])
+@pytest.mark.parametrize(("largest", "companion"), [(200.0, 1.0), (1.0, 1.0), (1.0, 1e4)])
+def test_activations_at_extreme_scales(name: str, largest: float, companion: float) -> None:
+    inputs = keras.Input((8,))
+    x = L.Activation(name, name="activation")(L.Rescaling(largest)(inputs))
+    x = L.Concatenate()([x, L.Rescaling(companion)(inputs)])
+    model = keras.Model(inputs, x)
+    data = images(0, 100, 8)
+    q = ko.quantize(model, data)
+    status = {row.name: row.status for row in q.report.layers}
+    assert status["activation"] == ("float" if (name, companion) == ("hard_silu", 1e4) else "int8")
+    received = q.predict(data, verbose=0)
+    q.engine = "keras"
+    if status["activation"] == "int8":
+        assert_equal(q.predict(data, verbose=0), received)
+
+
+def test_weights_of_few_bits_within_the_limit_of_the_multiplier() -> None:
+    """Of 2 bits, the scale of a weight is 127 times that of 8 bits."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, L.Dense(2, name="dense", use_bias=False)(inputs))
+    kernel = np.zeros((4, 2), np.float32)
+    kernel[0], kernel[1] = 1.0, -1.0
+    model.set_weights([kernel])
+    x = np.repeat(images(0, 50, 1), 4, axis=1) * np.float32(100)
+    x[:, 1] -= np.float32(0.1)  # nearly cancels
+    recipe = ko.Recipe(scheme=ko.Scheme(weight_bits=2))
+    q = ko.quantize(model, x, recipe=recipe)
+    assert {row.name: row.status for row in q.report.layers}["dense"] == "float"
+    assert np.abs(q.predict(x, verbose=0) - model.predict(x, verbose=0)).max() < 1e-3
