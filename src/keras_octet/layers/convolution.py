@@ -24,7 +24,7 @@ class QuantizedConvolution(QuantizedLinear):
         "strides",
         "padding",
         "dilation_rate",
-        "activation",
+        *QuantizedLinear.config_keys,
     )
 
     def __init__(

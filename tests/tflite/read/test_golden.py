@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import keras_octet as ko
+from keras_octet.model import QuantizedModel
 from keras_octet.tflite.read.bounds import EXACT, Bound, bound_of
 from keras_octet.tflite.read.call import kind_of
 from keras_octet.tflite.read.parse import Subgraph, parse
@@ -75,6 +76,8 @@ def test_golden(name: str, tmp_path: Path) -> None:
 def run_layers(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """What the Keras layers compute, compiled as `predict` compiles them."""
     arrays: Any = inputs if len(inputs) > 1 else inputs[0]
+    if isinstance(model, QuantizedModel):
+        model.engine = "keras"
     outputs = keras.tree.flatten(keras.Model.predict_on_batch(model, arrays))
     return [np.asarray(output) for output in outputs]
 
