@@ -37,12 +37,14 @@ class ErrorSums:
             reference: float values, of any shape.
             received: values that stand for them, of the same shape.
         """
-        for f, q in _chunks(reference, received):
-            error = f - q
-            sizes = np.abs(error)
-            self._sums += (f @ f, q @ q, f @ q, error @ error, sizes.sum())
-            # A comparison with NaN is false, so Python's max() would lose it.
-            self.max_error = float(np.maximum(self.max_error, sizes.max()))
+        # Values that are not finite show in the result.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for f, q in _chunks(reference, received):
+                error = f - q
+                sizes = np.abs(error)
+                self._sums += (f @ f, q @ q, f @ q, error @ error, sizes.sum())
+                # A comparison with NaN is false, so Python's max() would lose it.
+                self.max_error = float(np.maximum(self.max_error, sizes.max()))
         self.count += reference.size
 
     def result(self) -> Difference:

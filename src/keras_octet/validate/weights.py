@@ -26,7 +26,7 @@ def compare_weights(pair: Pair) -> WeightResult | None:
         return None
     kernel, _ = float_weights(pair.float_layer, layer.bias.shape[0])
     stored, _ = dequantized_weights(layer)
-    if kernel.shape != stored.shape:
+    if kernel.shape != stored.shape or not np.isfinite(kernel).all():
         return None
     reference, received = (_by_channel(layer, value) for value in (kernel, stored))
     scale = np.asarray(layer.kernel_scale, np.float64)
