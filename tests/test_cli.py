@@ -155,7 +155,7 @@ def test_options_go_on_top_of_a_recipe(folder: Path) -> None:
 
 
 def test_every_observer_has_a_name_on_the_command_line() -> None:
-    from keras_octet.recipe import OBSERVERS
+    from keras_octet.observer_specs import OBSERVERS
     from keras_octet_cli.app import ObserverName
 
     found = {type(build_recipe(None, observer=name).scheme.observer) for name in ObserverName}

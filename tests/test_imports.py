@@ -23,6 +23,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("qparams",),
     ("arithmetic", "gemmlowp", "windows"),
     ("builtin_kernels",),
+    ("configurable",),
+    ("observer_specs",),
     ("recipe",),
     ("capture.graph", "tflite.graph", "tflite.info"),
     ("capture", "calibrate", "layers"),

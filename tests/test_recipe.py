@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_octet.errors import RecipeError
-from keras_octet.recipe import (
+from keras_octet.observer_specs import (
     MSE,
     OBSERVERS,
     Entropy,
@@ -14,11 +14,8 @@ from keras_octet.recipe import (
     MovingAverage,
     Observer,
     Percentile,
-    Recipe,
-    Rule,
-    Scheme,
-    recipes,
 )
+from keras_octet.recipe import Recipe, Rule, Scheme, recipes
 
 bins = st.integers(16, 4096)
 observers = st.one_of(
@@ -56,6 +53,17 @@ def test_json_round_trip_is_exact(recipe: Recipe) -> None:
     assert restored == recipe
     assert hash(restored) == hash(recipe)
     assert Recipe.from_config(recipe.get_config()) == recipe
+
+
+@given(all_recipes)
+def test_the_text_of_a_recipe_is_code_that_makes_it(recipe: Recipe) -> None:
+    assert eval(repr(recipe)) == recipe
+
+
+def test_the_text_has_what_is_not_as_by_default() -> None:
+    rule = Rule(name="block_*", observer=MSE(), scheme=Scheme(weight_granularity="per_tensor"))
+    text = "Rule(name='block_*', scheme=Scheme(weight_granularity='per_tensor'), observer=MSE())"
+    assert str(rule) == text
 
 
 @given(observers)

@@ -24,18 +24,9 @@ from keras_octet.inspection import (
 )
 from keras_octet.install import install, uninstall
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
+from keras_octet.observer_specs import MSE, Entropy, MinMax, MovingAverage, Percentile
 from keras_octet.qparams import QParams
-from keras_octet.recipe import (
-    MSE,
-    Entropy,
-    MinMax,
-    MovingAverage,
-    Percentile,
-    Recipe,
-    Rule,
-    Scheme,
-    recipes,
-)
+from keras_octet.recipe import Recipe, Rule, Scheme, recipes
 from keras_octet.tflite.export import export
 from keras_octet.tflite.load import load_model
 from keras_octet.validate import ValidationReport, validate

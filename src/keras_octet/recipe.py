@@ -1,8 +1,7 @@
-"""What to quantize and how: observers' specifications, schemes, rules and recipes.
+"""What to quantize and how: schemes, rules and recipes.
 
 Everything here is frozen, keyword-only and checks itself when it is made. A recipe goes to
-versioned JSON and back without loss. Nothing here computes: an observer specification
-(`Percentile(...)`) becomes a running observer in `keras_octet.calibrate.observers.make_observer`.
+versioned JSON and back without loss. Nothing here computes.
 """
 
 from __future__ import annotations
@@ -10,206 +9,22 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import math
-import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+from keras_octet.configurable import Configurable, choice, flag, instance, integer, known_keys
 from keras_octet.errors import RecipeError
+from keras_octet.observer_specs import DEFAULT_OBSERVER, OBSERVER_HINT, Observer
 
 RECIPE_VERSION = 1
 GRANULARITIES = ("per_channel", "per_tensor")
 BOUNDARY_DTYPES = ("float32", "int8")
 
 
-def _number(owner: str, field: str, value: Any, low: float, high: float) -> float:
-    """`value` as a finite float with `low < value <= high`."""
-    try:
-        number = float("nan") if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not (math.isfinite(number) and low < number <= high):
-        raise RecipeError(
-            f"{owner}.{field} must be a number above {low:g} and at most {high:g}. "
-            f"Received: {value!r}"
-        )
-    return number
-
-
-def _integer(owner: str, field: str, value: Any, low: int, high: int) -> int:
-    """`value` as an int with `low <= value <= high`."""
-    try:
-        number = low - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = low - 1
-    if not low <= number <= high:
-        expected = f"{low}" if low == high else f"an integer from {low} to {high}"
-        raise RecipeError(f"{owner}.{field} must be {expected}. Received: {value!r}")
-    return number
-
-
-def _choice(owner: str, field: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise RecipeError(
-            f"{owner}.{field} must be one of {', '.join(map(repr, choices))}. Received: {value!r}"
-        )
-
-
-def _flag(owner: str, field: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise RecipeError(f"{owner}.{field} must be True or False. Received: {value!r}")
-
-
-def _instance(owner: str, field: str, value: Any, kind: type, hint: str) -> None:
-    if not isinstance(value, kind):
-        raise RecipeError(f"{owner}.{field} must be {hint}. Received: {value!r}")
-
-
-def _known_keys(owner: str, config: Any, known: Iterable[str]) -> dict[str, Any]:
-    """`config` as a dict, after checking that each key is one of `known`."""
-    if not isinstance(config, Mapping):
-        raise RecipeError(f"The configuration of {owner} must be a dict. Received: {config!r}")
-    known = tuple(known)
-    unknown = [key for key in config if key not in known]
-    if unknown:
-        raise RecipeError(
-            f"{owner} has no argument {', '.join(map(repr, unknown))}. "
-            f"Valid arguments: {', '.join(known) or 'none'}"
-        )
-    return dict(config)
-
-
-class _Configurable:
-    """`get_config` and `from_config` of a dataclass of plain values and other configurables."""
-
-    @classmethod
-    def _fields(cls) -> list[str]:
-        return [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-
-    def get_config(self) -> dict[str, Any]:
-        """The fields as JSON-compatible values."""
-        return {name: _plain(getattr(self, name)) for name in self._fields()}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The inverse of `get_config`. Raises RecipeError on unknown keys or bad values."""
-        values = _known_keys(cls.__name__, config, cls._fields())
-        for name, kind in (("scheme", Scheme), ("observer", Observer)):
-            if values.get(name) is not None:
-                values[name] = kind.from_config(values[name])
-        return cls(**values)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value.get_config() if isinstance(value, _Configurable) else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observer(_Configurable):
-    """Specification of how a tensor's range is found from the values seen in calibration."""
-
-    def get_config(self) -> dict[str, Any]:
-        """The fields, with the class name under `"type"`."""
-        return {"type": type(self).__name__} | super().get_config()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Observer:
-        """The observer specification named by `config["type"]`."""
-        fields = dict(config) if isinstance(config, Mapping) else {}
-        name = fields.pop("type", None)
-        kind = OBSERVERS.get(name) if isinstance(name, str) else None
-        if kind is None:
-            raise RecipeError(
-                f"An observer's type must be one of {', '.join(map(repr, OBSERVERS))}. "
-                f"Received: {config!r}"
-            )
-        return kind(**_known_keys(kind.__name__, fields, kind._fields()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MinMax(Observer):
-    """The smallest and the largest value seen."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MovingAverage(Observer):
-    """Exponential moving average of each sample's minimum and maximum.
-
-    `average = momentum * average + (1 - momentum) * sample`, starting at the first sample.
-    Depends on the order of the samples; not on how they are split into batches.
-
-    Attributes:
-        momentum: above 0, below 1.
-    """
-
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        momentum = _number("MovingAverage", "momentum", self.momentum, 0.0, 1.0)
-        if momentum == 1.0:
-            raise RecipeError("MovingAverage.momentum must be below 1, or nothing is learned.")
-        object.__setattr__(self, "momentum", momentum)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _HistogramObserver(Observer):
-    """An observer that reads the range off a histogram of at most `num_bins` bins."""
-
-    def _set_num_bins(self, num_bins: int) -> None:
-        num_bins = _integer(type(self).__name__, "num_bins", num_bins, 16, 2**20)
-        object.__setattr__(self, "num_bins", num_bins)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Percentile(_HistogramObserver):
-    """The range between the `100 - percentile` and the `percentile` percentiles of the values.
-
-    Attributes:
-        percentile: above 50, at most 100; 100 is the same as MinMax.
-        num_bins: most bins of the histogram; the range is resolved to about one bin.
-    """
-
-    percentile: float = 99.99
-    num_bins: int = 2048
-
-    def __post_init__(self) -> None:
-        percentile = _number("Percentile", "percentile", self.percentile, 50.0, 100.0)
-        object.__setattr__(self, "percentile", percentile)
-        self._set_num_bins(self.num_bins)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MSE(_HistogramObserver):
-    """The range with the least mean squared error between the values and their int8 form."""
-
-    num_bins: int = 2048
-
-    def __post_init__(self) -> None:
-        self._set_num_bins(self.num_bins)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entropy(_HistogramObserver):
-    """The range that keeps the distribution closest, in Kullback-Leibler divergence, in int8."""
-
-    num_bins: int = 2048
-
-    def __post_init__(self) -> None:
-        self._set_num_bins(self.num_bins)
-
-
-OBSERVERS: dict[str, type[Observer]] = {
-    kind.__name__: kind for kind in (MinMax, MovingAverage, Percentile, MSE, Entropy)
-}
-_OBSERVER_HINT = "an observer such as " + ", ".join(f"{name}()" for name in OBSERVERS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scheme(_Configurable):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Scheme(Configurable):
     """How one operation is quantized.
 
     Attributes:
@@ -220,24 +35,26 @@ class Scheme(_Configurable):
         observer: how the ranges of the operation's outputs are found.
     """
 
+    parts: ClassVar[Mapping[str, type[Configurable]]] = {"observer": Observer}
+
     weight_bits: int = 8
     weight_granularity: str = "per_channel"
     activation_bits: int = 8
     activation_symmetric: bool = False
-    observer: Observer = MinMax()
+    observer: Observer = DEFAULT_OBSERVER
 
     def __post_init__(self) -> None:
-        bits = _integer("Scheme", "weight_bits", self.weight_bits, 2, 8)
+        bits = integer("Scheme", "weight_bits", self.weight_bits, 2, 8)
         object.__setattr__(self, "weight_bits", bits)
-        _choice("Scheme", "weight_granularity", self.weight_granularity, GRANULARITIES)
-        bits = _integer("Scheme", "activation_bits", self.activation_bits, 8, 8)
+        choice("Scheme", "weight_granularity", self.weight_granularity, GRANULARITIES)
+        bits = integer("Scheme", "activation_bits", self.activation_bits, 8, 8)
         object.__setattr__(self, "activation_bits", bits)
-        _flag("Scheme", "activation_symmetric", self.activation_symmetric)
-        _instance("Scheme", "observer", self.observer, Observer, _OBSERVER_HINT)
+        flag("Scheme", "activation_symmetric", self.activation_symmetric)
+        instance("Scheme", "observer", self.observer, Observer, OBSERVER_HINT)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule(_Configurable):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Rule(Configurable):
     """An exception to a recipe's scheme for the operations that match.
 
     Attributes:
@@ -248,6 +65,8 @@ class Rule(_Configurable):
         scheme: replaces the recipe's scheme.
         observer: replaces the observer of the scheme.
     """
+
+    parts: ClassVar[Mapping[str, type[Configurable]]] = {"scheme": Scheme, "observer": Observer}
 
     name: str | None = None
     layer_type: str | None = None
@@ -264,11 +83,11 @@ class Rule(_Configurable):
                 )
         if self.name is None and self.layer_type is None:
             raise RecipeError("A Rule needs `name`, `layer_type` or both, to say what it matches.")
-        _flag("Rule", "keep_float", self.keep_float)
+        flag("Rule", "keep_float", self.keep_float)
         if self.scheme is not None:
-            _instance("Rule", "scheme", self.scheme, Scheme, "a Scheme or None")
+            instance("Rule", "scheme", self.scheme, Scheme, "a Scheme or None")
         if self.observer is not None:
-            _instance("Rule", "observer", self.observer, Observer, _OBSERVER_HINT + ", or None")
+            instance("Rule", "observer", self.observer, Observer, OBSERVER_HINT + ", or None")
         changes = self.scheme is not None or self.observer is not None
         if self.keep_float and changes:
             raise RecipeError(
@@ -288,8 +107,8 @@ class Rule(_Configurable):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(_Configurable):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Recipe(Configurable):
     """How a whole model is quantized: one scheme, and rules for the exceptions.
 
     Attributes:
@@ -299,20 +118,22 @@ class Recipe(_Configurable):
         output_dtype: `"float32"` (the quantized model dequantizes its outputs) or `"int8"`.
     """
 
+    parts: ClassVar[Mapping[str, type[Configurable]]] = {"scheme": Scheme}
+
     scheme: Scheme = Scheme()
     rules: tuple[Rule, ...] = ()
     input_dtype: str = "float32"
     output_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        _instance("Recipe", "scheme", self.scheme, Scheme, "a Scheme")
+        instance("Recipe", "scheme", self.scheme, Scheme, "a Scheme")
         if isinstance(self.rules, (str, Mapping)) or not isinstance(self.rules, Iterable):
             raise RecipeError(f"Recipe.rules must be a tuple of Rule. Received: {self.rules!r}")
         object.__setattr__(self, "rules", tuple(self.rules))
         for rule in self.rules:
-            _instance("Recipe", "rules", rule, Rule, "a tuple of Rule")
-        _choice("Recipe", "input_dtype", self.input_dtype, BOUNDARY_DTYPES)
-        _choice("Recipe", "output_dtype", self.output_dtype, BOUNDARY_DTYPES)
+            instance("Recipe", "rules", rule, Rule, "a tuple of Rule")
+        choice("Recipe", "input_dtype", self.input_dtype, BOUNDARY_DTYPES)
+        choice("Recipe", "output_dtype", self.output_dtype, BOUNDARY_DTYPES)
 
     def rule_for(self, name: str, type_name: str) -> Rule | None:
         """The first rule that matches the operation, or None."""
@@ -355,7 +176,7 @@ class Recipe(_Configurable):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The inverse of `get_config`. Raises RecipeError on another version or bad values."""
-        values = _known_keys("Recipe", config, ["version", *cls._fields()])
+        values = known_keys("Recipe", config, ["version", *cls.field_names()])
         version = values.pop("version", None)
         if version != RECIPE_VERSION:
             raise RecipeError(
@@ -392,7 +213,7 @@ class recipes:  # noqa: N801 - a namespace, read as `recipes.w8a8()`
         rules: Iterable[Rule] = (),
         weight_granularity: str = "per_channel",
         activation_symmetric: bool = False,
-        observer: Observer = MinMax(),
+        observer: Observer = DEFAULT_OBSERVER,
         input_dtype: str = "float32",
         output_dtype: str = "float32",
         **unknown: Any,
@@ -414,7 +235,7 @@ class recipes:  # noqa: N801 - a namespace, read as `recipes.w8a8()`
             RecipeError: an argument or a value is not valid; the message has the valid ones.
         """
         known = inspect.signature(recipes.w8a8).parameters
-        _known_keys("recipes.w8a8", unknown, (name for name in known if name != "unknown"))
+        known_keys("recipes.w8a8", unknown, (name for name in known if name != "unknown"))
         kept = [
             *(Rule(name=name, keep_float=True) for name in _names("keep_float", keep_float)),
             *(

@@ -13,7 +13,7 @@ from rich.markup import escape
 import keras_octet as ko
 from keras_octet.errors import RecipeError
 from keras_octet.files import check_folder
-from keras_octet.recipe import OBSERVERS
+from keras_octet.observer_specs import OBSERVERS
 from keras_octet_cli.console import Console, byte_size, comparison
 from keras_octet_cli.files import load_calibration_data, load_float_model
 

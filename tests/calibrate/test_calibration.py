@@ -8,7 +8,7 @@ import pytest
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.calibrate.observers import make_observer
 from keras_octet.errors import CalibrationError
-from keras_octet.recipe import MSE, Entropy, MinMax, MovingAverage, Percentile
+from keras_octet.observer_specs import MSE, Entropy, MinMax, MovingAverage, Percentile
 
 SPECS = [MinMax(), MovingAverage(), Percentile(num_bins=64), MSE(num_bins=64), Entropy(num_bins=64)]
 

@@ -16,8 +16,8 @@ from keras_octet.calibrate.observers import (
     restore_observer,
 )
 from keras_octet.errors import CalibrationError
+from keras_octet.observer_specs import MSE, Entropy, MinMax, MovingAverage, Observer, Percentile
 from keras_octet.qparams import QParams
-from keras_octet.recipe import MSE, Entropy, MinMax, MovingAverage, Observer, Percentile
 
 EXACT = [MinMax(), Percentile(percentile=90, num_bins=32), MSE(num_bins=32), Entropy(num_bins=64)]
 ALL = [*EXACT, MovingAverage()]

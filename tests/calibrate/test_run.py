@@ -9,7 +9,8 @@ import pytest
 from keras_octet.calibrate import run as run_module
 from keras_octet.calibrate.run import calibrate, keras_runner
 from keras_octet.errors import CalibrationError
-from keras_octet.recipe import MSE, MinMax, MovingAverage, Percentile, Recipe, Rule, recipes
+from keras_octet.observer_specs import MSE, MinMax, MovingAverage, Percentile
+from keras_octet.recipe import Recipe, Rule, recipes
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(11, 6, 6, 2)).astype(np.float32)

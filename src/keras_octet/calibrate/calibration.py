@@ -15,7 +15,7 @@ import numpy as np
 from keras_octet.calibrate.observers import TensorObserver, restore_observer
 from keras_octet.errors import CalibrationError, RecipeError
 from keras_octet.files import atomic_path
-from keras_octet.recipe import Observer
+from keras_octet.observer_specs import Observer
 
 CALIBRATION_FORMAT = "keras-octet calibration"
 CALIBRATION_VERSION = 1

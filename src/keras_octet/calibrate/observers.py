@@ -1,6 +1,6 @@
 """Observers: running statistics of one tensor, from which its range is read.
 
-Each is built from its specification in `keras_octet.recipe` by `make_observer`.
+Each is built from its specification in `keras_octet.observer_specs` by `make_observer`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
-from keras_octet import recipe
+from keras_octet import observer_specs as specs
 from keras_octet.calibrate.histogram import Histogram, finite_extremes
 from keras_octet.calibrate.ranges import entropy_range, mse_range, percentile_range
 from keras_octet.errors import CalibrationError
 
-SpecT = TypeVar("SpecT", bound=recipe.Observer)
+SpecT = TypeVar("SpecT", bound=specs.Observer)
 
 
 @runtime_checkable
@@ -57,11 +57,11 @@ class TensorObserver(Protocol):
         """The inverse of `get_state`."""
 
 
-_REGISTRY: dict[type[recipe.Observer], type[_Observer[Any]]] = {}
+_REGISTRY: dict[type[specs.Observer], type[_Observer[Any]]] = {}
 
 
 def register(
-    spec: type[recipe.Observer],
+    spec: type[specs.Observer],
 ) -> Callable[[type[_Observer[Any]]], type[_Observer[Any]]]:
     """Class decorator: the observer that runs specifications of class `spec`."""
 
@@ -74,12 +74,12 @@ def register(
     return add
 
 
-def make_observer(spec: recipe.Observer) -> TensorObserver:
+def make_observer(spec: specs.Observer) -> TensorObserver:
     """An empty observer for a specification."""
     return _class_for(spec)(spec)
 
 
-def restore_observer(spec: recipe.Observer, state: Mapping[str, Any]) -> TensorObserver:
+def restore_observer(spec: specs.Observer, state: Mapping[str, Any]) -> TensorObserver:
     """The observer that had this specification and this state.
 
     Raises:
@@ -96,7 +96,7 @@ def restore_observer(spec: recipe.Observer, state: Mapping[str, Any]) -> TensorO
         ) from None
 
 
-def _class_for(spec: recipe.Observer) -> type[_Observer[Any]]:
+def _class_for(spec: specs.Observer) -> type[_Observer[Any]]:
     if type(spec) not in _REGISTRY:
         names = ", ".join(sorted(kind.__name__ for kind in _REGISTRY))
         raise CalibrationError(
@@ -177,8 +177,8 @@ class _ExtremesObserver(_Observer[SpecT]):
         return observer
 
 
-@register(recipe.MinMax)
-class MinMaxObserver(_ExtremesObserver[recipe.MinMax]):
+@register(specs.MinMax)
+class MinMaxObserver(_ExtremesObserver[specs.MinMax]):
     """Smallest and largest value, exact: order, split and merging make no difference."""
 
     def update(self, array: np.ndarray) -> None:
@@ -197,8 +197,8 @@ class MinMaxObserver(_ExtremesObserver[recipe.MinMax]):
         self.count += count
 
 
-@register(recipe.MovingAverage)
-class MovingAverageObserver(_ExtremesObserver[recipe.MovingAverage]):
+@register(specs.MovingAverage)
+class MovingAverageObserver(_ExtremesObserver[specs.MovingAverage]):
     """Exponential moving average of each sample's extremes.
 
     `average = momentum * average + (1 - momentum) * sample` in float64, one step a sample (an index
@@ -262,24 +262,24 @@ class _HistogramObserver(_Observer[SpecT]):
         return observer
 
 
-@register(recipe.Percentile)
-class PercentileObserver(_HistogramObserver[recipe.Percentile]):
+@register(specs.Percentile)
+class PercentileObserver(_HistogramObserver[specs.Percentile]):
     """See `percentile_range`."""
 
     def _find_range(self, symmetric: bool) -> tuple[float, float]:
         return percentile_range(self.histogram, self.spec.percentile)
 
 
-@register(recipe.MSE)
-class MSEObserver(_HistogramObserver[recipe.MSE]):
+@register(specs.MSE)
+class MSEObserver(_HistogramObserver[specs.MSE]):
     """See `mse_range`."""
 
     def _find_range(self, symmetric: bool) -> tuple[float, float]:
         return mse_range(self.histogram, symmetric=symmetric)
 
 
-@register(recipe.Entropy)
-class EntropyObserver(_HistogramObserver[recipe.Entropy]):
+@register(specs.Entropy)
+class EntropyObserver(_HistogramObserver[specs.Entropy]):
     """See `entropy_range`."""
 
     def _find_range(self, symmetric: bool) -> tuple[float, float]:
