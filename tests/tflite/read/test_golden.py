@@ -21,6 +21,26 @@ from keras_octet.tflite.run import Interpreter
 from tests.golden import record
 
 NAMES = sorted(path.stem for path in record.FOLDER.glob("*.tflite"))
+# What LiteRT's delegate does not take is written as what it does; see docs/tflite_operators.md.
+WRITTEN_AS = {
+    "EMBEDDING_LOOKUP": "GATHER",
+    "EXPAND_DIMS": "RESHAPE",
+    "SELECT": "SELECT_V2",
+    "SLICE": "STRIDED_SLICE",
+    "SQUEEZE": "RESHAPE",
+}
+# Files in which an operator becomes several.
+WRITTEN = {
+    "add_n_float": "ADD ADD",
+    "fully_connected_float_flattens": "RESHAPE FULLY_CONNECTED",
+    "relu_0_to_1_float": "RELU MINIMUM",
+    "select_float": "GREATER SELECT_V2 RESHAPE SELECT_V2",
+    "softmax_float_beta": "MUL SOFTMAX",
+    "strided_slice_float": (
+        "STRIDED_SLICE STRIDED_SLICE RESHAPE STRIDED_SLICE RESHAPE RESHAPE STRIDED_SLICE "
+        "STRIDED_SLICE RESHAPE REVERSE_V2 STRIDED_SLICE STRIDED_SLICE STRIDED_SLICE RESHAPE"
+    ),
+}
 # Metadata, names and the alignment of weights: what one percent of a tiny file does not hold.
 FIXED_BYTES = 1024
 
@@ -63,10 +83,15 @@ def test_golden(name: str, tmp_path: Path) -> None:
     received = run_layers(model, inputs)
     assert len(received) == len(expected)
     for ours, theirs in zip(received, expected, strict=True):
+        if keras.backend.backend() == "jax" and theirs.dtype == np.int64:
+            theirs = theirs.astype(np.int32)  # JAX has no int64 unless told to
         assert_within(bound, ours, theirs)
 
     again = model.to_tflite()
-    assert_same_file(content, again, inputs, [code for code, _ in running])
+    assert_same_file(name, content, again, inputs, bound)
+    operators = [WRITTEN_AS.get(code, code) for code, _ in running]
+    written = [code for code, _ in running_operators(parse(again).subgraphs[0])]
+    assert written == (WRITTEN[name].split() if name in WRITTEN else operators)
 
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -83,15 +108,19 @@ def run_layers(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]
 
 
 def assert_same_file(
-    content: bytes, again: bytes, inputs: list[np.ndarray], operators: list[str]
+    name: str, content: bytes, again: bytes, inputs: list[np.ndarray], bound: Bound
 ) -> None:
-    """Written again: same operators, size, names and bits, and no more left to slow kernels."""
+    """Written again: same size, names and bits, and no more left to slow kernels.
+
+    A float operator that LiteRT's delegate now takes rounds differently.
+    """
     before, after = Interpreter(content), Interpreter(again)
-    assert after.operators() == operators
-    assert len(after.left()) <= len(before.left())
-    assert len(again) <= 1.01 * len(content) + FIXED_BYTES
+    if name not in WRITTEN:
+        assert len(after.left()) <= len(before.left())
+        assert len(again) <= 1.01 * len(content) + FIXED_BYTES
     if before.output_names:  # files of old converters have no signature
         assert after.input_names == before.input_names
         assert after.output_names == before.output_names
+    same_kernels = after.delegated() == before.delegated()
     for ours, theirs in zip(after(*inputs), before(*inputs), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        assert_within(EXACT if same_kernels else bound, ours, theirs)

@@ -1,12 +1,14 @@
 """`.tflite` operators on float and integer tensors that Keras has no layer or operation for."""
 
 from keras_octet.layers.operators.arithmetic import (
+    ArgExtremum,
     BatchMatmul,
     CumulativeSum,
     FullyConnected,
     L2Normalization,
     LocalResponseNormalization,
     SquaredDifference,
+    TopK,
 )
 from keras_octet.layers.operators.base import OperatorLayer
 from keras_octet.layers.operators.blocks import (
@@ -16,16 +18,20 @@ from keras_octet.layers.operators.blocks import (
     SpaceToDepth,
 )
 from keras_octet.layers.operators.creation import BroadcastTo, Fill
-from keras_octet.layers.operators.images import L2Pooling2D, ResizeImage
+from keras_octet.layers.operators.images import AveragePooling2D, L2Pooling2D, ResizeImage
 from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
 from keras_octet.layers.operators.slicing import (
     Gather,
     GatherND,
+    MirrorPad,
+    OneHot,
     ReverseSequence,
     Split,
 )
 
 __all__ = [
+    "ArgExtremum",
+    "AveragePooling2D",
     "BatchMatmul",
     "BatchToSpace",
     "BroadcastTo",
@@ -40,6 +46,8 @@ __all__ = [
     "LocalResponseNormalization",
     "MatrixDiag",
     "MatrixSetDiag",
+    "MirrorPad",
+    "OneHot",
     "OperatorLayer",
     "ResizeImage",
     "ReverseSequence",
@@ -47,4 +55,5 @@ __all__ = [
     "SpaceToDepth",
     "Split",
     "SquaredDifference",
+    "TopK",
 ]

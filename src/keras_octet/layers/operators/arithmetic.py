@@ -115,3 +115,34 @@ class CumulativeSum(OperatorLayer):
             key[axis] = slice(0, length)
             total = ops.pad(total, widths)[tuple(key)]
         return ops.flip(total, axis=self.axis) if self.reverse else total
+
+
+@register
+class TopK(OperatorLayer):
+    """The `k` largest values along the last axis, and their int32 positions."""
+
+    config_keys = ("k",)
+
+    def __init__(self, *, k: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.k = int(k)
+
+    def call(self, inputs: Any) -> Any:
+        values, positions = ops.top_k(inputs, self.k)
+        # PyTorch gives int64.
+        return [values, ops.cast(positions, "int32")]
+
+
+@register
+class ArgExtremum(OperatorLayer):
+    """int64 position of the largest value along an axis, or of the smallest."""
+
+    config_keys = ("axis", "smallest")
+
+    def __init__(self, *, axis: int, smallest: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.smallest = int(axis), smallest
+
+    def call(self, inputs: Any) -> Any:
+        find = ops.argmin if self.smallest else ops.argmax
+        return ops.cast(find(inputs, axis=self.axis), "int64")

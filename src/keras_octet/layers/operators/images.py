@@ -69,9 +69,8 @@ class ResizeImage(OperatorLayer):
         return ops.add(low, ops.multiply(ops.subtract(high, low), weight))
 
 
-@register
-class L2Pooling2D(OperatorLayer):
-    """Root of the mean of squares in each window; padding does not count."""
+class _Pooling(OperatorLayer):
+    """Windows as in the pooling layers of Keras; padding does not count."""
 
     config_keys = ("pool_size", "strides", "padding")
 
@@ -79,12 +78,47 @@ class L2Pooling2D(OperatorLayer):
         super().__init__(**kwargs)
         self.pool_size, self.strides, self.padding = tuple(pool_size), tuple(strides), padding
 
-    def call(self, inputs: Any) -> Any:
-        mean = ops.average_pool(
-            ops.square(inputs),
-            self.pool_size,
-            self.strides,
-            self.padding,
-            data_format="channels_last",
+    def _mean(self, inputs: Any) -> Any:
+        """Mean of each window.
+
+        Keras on PyTorch counts the padding where it differs between the two sides, so the sum over
+        windows with padding is divided by how many values each has.
+        """
+        if self.padding == "valid":
+            return self._pool(inputs)
+        widths, shares = [(0, 0)], []
+        for axis in (0, 1):
+            length, window, stride = (
+                inputs.shape[1 + axis],
+                self.pool_size[axis],
+                self.strides[axis],
+            )
+            count = -(-length // stride)
+            total = max((count - 1) * stride + window - length, 0)
+            widths.append((total // 2, total - total // 2))
+            starts = np.arange(count) * stride - total // 2
+            inside = np.minimum(starts + window, length) - np.maximum(starts, 0)
+            shares.append(np.float32(window) / inside.astype(np.float32))
+        mean = self._pool(ops.pad(inputs, (*widths, (0, 0))))
+        return ops.multiply(mean, (shares[0][:, None] * shares[1])[None, :, :, None])
+
+    def _pool(self, inputs: Any) -> Any:
+        return ops.average_pool(
+            inputs, self.pool_size, self.strides, "valid", data_format="channels_last"
         )
-        return ops.sqrt(mean)
+
+
+@register
+class AveragePooling2D(_Pooling):
+    """Mean of each window; padding does not count, on PyTorch neither."""
+
+    def call(self, inputs: Any) -> Any:
+        return self._mean(inputs)
+
+
+@register
+class L2Pooling2D(_Pooling):
+    """Root of the mean of squares in each window; padding does not count."""
+
+    def call(self, inputs: Any) -> Any:
+        return ops.sqrt(self._mean(ops.square(inputs)))

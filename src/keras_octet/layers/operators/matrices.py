@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -16,7 +17,8 @@ class MatrixDiag(OperatorLayer):
     """`(..., n)` to matrices `(..., n, n)` of zeros with the values on the diagonal."""
 
     def call(self, inputs: Any) -> Any:
-        diagonal = np.eye(inputs.shape[-1], dtype=inputs.dtype)
+        dtype = keras.backend.standardize_dtype(inputs.dtype)
+        diagonal = np.eye(inputs.shape[-1], dtype=dtype)
         return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
 
 

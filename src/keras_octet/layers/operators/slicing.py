@@ -96,11 +96,70 @@ class ReverseSequence(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         x, lengths = inputs
         rank = len(x.shape)
-        size = x.shape[self.axis]
-        place = ops.expand_dims(ops.convert_to_tensor(np.arange(size, dtype="int32")), 0)
+        place = np.arange(x.shape[self.axis], dtype="int32")[None]
         length = ops.expand_dims(ops.cast(lengths, "int32"), 1)
-        source = ops.where(place < length, length - 1 - place, place)
+        source = ops.where(ops.less(place, length), ops.subtract(length, place + 1), place)
         if self.axis < self.batch_axis:
             source = ops.transpose(source)
         others = tuple(i for i in range(rank) if i not in (self.axis, self.batch_axis))
         return ops.take_along_axis(x, ops.expand_dims(source, others), axis=self.axis)
+
+
+@register
+class MirrorPad(OperatorLayer):
+    """Values of the tensor itself, mirrored at its borders.
+
+    Args:
+        paddings: `(before, after)` for each axis.
+        mode: `"reflect"` mirrors at the last value, `"symmetric"` repeats it.
+    """
+
+    config_keys = ("paddings", "mode")
+
+    def __init__(self, *, paddings: Sequence[Sequence[int]], mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paddings = tuple((int(before), int(after)) for before, after in paddings)
+        self.mode = mode
+
+    def call(self, inputs: Any) -> Any:
+        # Keras on PyTorch repeats the border for "symmetric", and pads some axes only.
+        for axis, widths in enumerate(self.paddings):
+            if widths != (0, 0):
+                places = np.pad(np.arange(inputs.shape[axis]), widths, mode=self.mode)
+                inputs = ops.take(inputs, places.astype("int32"), axis=axis)
+        return inputs
+
+
+@register
+class OneHot(OperatorLayer):
+    """`on` at the index and `off` elsewhere along a new axis; an index outside is nowhere.
+
+    Args:
+        depth: size of the new axis.
+        axis: where it is in the output.
+        on, off: numbers or bools.
+        output_type: dtype.
+    """
+
+    config_keys = ("depth", "axis", "on", "off", "output_type")
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        axis: int = -1,
+        on: float = 1,
+        off: float = 0,
+        output_type: str = "float32",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.depth, self.axis = int(depth), int(axis)
+        self.on, self.off, self.output_type = on, off, output_type
+
+    def call(self, inputs: Any) -> Any:
+        rank = len(inputs.shape)
+        axis = self.axis % (rank + 1)
+        places = np.arange(self.depth, dtype="int32").reshape((-1,) + (1,) * (rank - axis))
+        chosen = ops.equal(ops.expand_dims(inputs, axis), places)
+        return ops.cast(ops.where(chosen, self.on, self.off), self.output_type)

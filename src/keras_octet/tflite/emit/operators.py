@@ -9,9 +9,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.layers import operators
 from keras_octet.tflite.emit.arithmetic import binary, matmul
-from keras_octet.tflite.emit.common import NO_ACTIVATION, PADDING, EmitFunction
+from keras_octet.tflite.emit.common import NO_ACTIVATION, EmitFunction
+from keras_octet.tflite.emit.pooling import emit_pooling_2d
+from keras_octet.tflite.emit.position import arg_extremum, emit_top_k, one_hot
 from keras_octet.tflite.emit.resize import RESIZES
-from keras_octet.tflite.emit.shape import shape_of
+from keras_octet.tflite.emit.shape import mirror_pad, shape_of
 from keras_octet.tflite.graph import Graph
 
 
@@ -124,16 +126,17 @@ def _resize(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     graph.operator(code, [inputs[0], size], [output], settings)
 
 
-def _l2_pooling(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
-    options = schema.Pool2DOptionsT(
-        padding=PADDING[layer.padding],
-        filterHeight=layer.pool_size[0],
-        filterWidth=layer.pool_size[1],
-        strideH=layer.strides[0],
-        strideW=layer.strides[1],
-        fusedActivationFunction=NO_ACTIVATION,
-    )
-    graph.operator("L2_POOL_2D", inputs, [output], options)
+def _arg_extremum(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    code = "ARG_MIN" if layer.smallest else "ARG_MAX"
+    arg_extremum(graph, code, inputs[0], layer.axis, output)
+
+
+def _one_hot(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    one_hot(graph, inputs[0], layer.depth, layer.axis, output, layer.on, layer.off)
+
+
+def _mirror_pad(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    mirror_pad(graph, inputs[0], layer.paddings, layer.mode, output)
 
 
 def _fill(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
@@ -148,6 +151,8 @@ def _broadcast_to(layer: Any, graph: Graph, inputs: list[int], output: int) -> N
 
 
 OPERATOR_LAYERS: dict[type, EmitFunction] = {
+    operators.ArgExtremum: _arg_extremum,
+    operators.AveragePooling2D: emit_pooling_2d("AVERAGE_POOL_2D"),
     operators.BatchMatmul: _batch_matmul,
     operators.BatchToSpace: _batch_to_space,
     operators.BroadcastTo: _broadcast_to,
@@ -158,14 +163,17 @@ OPERATOR_LAYERS: dict[type, EmitFunction] = {
     operators.Gather: _gather,
     operators.GatherND: _plain("GATHER_ND", schema.GatherNdOptionsT),
     operators.L2Normalization: _l2_normalization,
-    operators.L2Pooling2D: _l2_pooling,
+    operators.L2Pooling2D: emit_pooling_2d("L2_POOL_2D"),
     operators.LocalResponseNormalization: _local_response_normalization,
     operators.MatrixDiag: _plain("MATRIX_DIAG", schema.MatrixDiagOptionsT),
     operators.MatrixSetDiag: _plain("MATRIX_SET_DIAG", schema.MatrixSetDiagOptionsT),
+    operators.MirrorPad: _mirror_pad,
+    operators.OneHot: _one_hot,
     operators.ResizeImage: _resize,
     operators.ReverseSequence: _reverse_sequence,
     operators.SpaceToBatch: _space_to_batch,
     operators.SpaceToDepth: _blocks("SPACE_TO_DEPTH", schema.SpaceToDepthOptionsT),
     operators.Split: _split,
     operators.SquaredDifference: _squared_difference,
+    operators.TopK: emit_top_k,
 }

@@ -16,7 +16,7 @@ _EXTREMA = {"ARG_MAX": schema.ArgMaxOptionsT, "ARG_MIN": schema.ArgMinOptionsT}
 
 
 def emit_arg_extremum(code: str) -> EmitFunction:
-    """The emit function of ARG_MAX or ARG_MIN, int32 along one axis."""
+    """The emit function of ARG_MAX or ARG_MIN along one axis."""
 
     def emit(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
         axis = argument(graph, "axis")
@@ -25,11 +25,16 @@ def emit_arg_extremum(code: str) -> EmitFunction:
                 f"has axis={axis!r}, keepdims={argument(graph, 'keepdims')!r}; expected one axis "
                 "that is dropped."
             )
-        kind = getattr(schema.TensorType, graph.dtype(output).upper())
-        constant = graph.constant(axis % graph.rank(inputs[0]), name="axis")
-        graph.operator(code, [inputs[0], constant], [output], _EXTREMA[code](outputType=kind))
+        arg_extremum(graph, code, inputs[0], axis, output)
 
     return emit
+
+
+def arg_extremum(graph: Graph, code: str, source: int, axis: int, output: int) -> None:
+    """ARG_MAX or ARG_MIN, in the dtype of `output`."""
+    kind = getattr(schema.TensorType, graph.dtype(output).upper())
+    constant = graph.constant(axis % graph.rank(source), name="axis")
+    graph.operator(code, [source, constant], [output], _EXTREMA[code](outputType=kind))
 
 
 def emit_top_k(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
@@ -41,16 +46,28 @@ def emit_top_k(operation: Any, graph: Graph, inputs: list[int], output: int) -> 
 
 def emit_one_hot(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """ONE_HOT of 1 and 0 in the dtype of the output."""
-    rank = graph.rank(output)
-    axis = operation.axis % rank
-    dtype = graph.dtype(output)
+    one_hot(graph, inputs[0], operation.num_classes, operation.axis, output)
+
+
+def one_hot(
+    graph: Graph,
+    indices: int,
+    depth: int,
+    axis: int,
+    output: int,
+    on: float = 1,
+    off: float = 0,
+) -> None:
+    """ONE_HOT: `on` at the index and `off` elsewhere, in the dtype of `output`."""
+    last, dtype = graph.rank(output) - 1, graph.dtype(output)
+    axis %= last + 1
     operands = [
-        inputs[0],
-        graph.constant(int(operation.num_classes), name="depth"),
-        graph.constant(np.array(1, dtype), name="on"),
-        graph.constant(np.array(0, dtype), name="off"),
+        indices,
+        graph.constant(int(depth), name="depth"),
+        graph.constant(np.array(on, dtype), name="on"),
+        graph.constant(np.array(off, dtype), name="off"),
     ]
-    options = schema.OneHotOptionsT(axis=-1 if axis == rank - 1 else axis)
+    options = schema.OneHotOptionsT(axis=-1 if axis == last else axis)
     graph.operator("ONE_HOT", operands, [output], options)
 
 

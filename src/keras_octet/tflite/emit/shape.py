@@ -112,17 +112,23 @@ def pad(graph: Graph, source: int, widths: Any, output: int) -> None:
     graph.operator("PAD", [source, constant], [output], schema.PadOptionsT())
 
 
+_MIRRORS = {"reflect": schema.MirrorPadMode.REFLECT, "symmetric": schema.MirrorPadMode.SYMMETRIC}
+
+
+def mirror_pad(graph: Graph, source: int, widths: Any, mode: str, output: int) -> None:
+    """MIRROR_PAD, `(before, after)` for each axis."""
+    constant = graph.constant(np.array(widths, np.int32), name="paddings")
+    options = schema.MirrorPadOptionsT(mode=_MIRRORS[mode])
+    graph.operator("MIRROR_PAD", [source, constant], [output], options)
+
+
 def emit_pad_operation(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """`keras.ops.pad`, mode "constant", "reflect" or "symmetric"."""
     rank = graph.rank(inputs[0])
     widths = np.broadcast_to(np.array(operation.pad_width, np.int32), (rank, 2))
     value = argument(graph, "constant_values")
-    if operation.mode in ("reflect", "symmetric"):
-        mode = {"reflect": 0, "symmetric": 1}[operation.mode]
-        constant = graph.constant(np.ascontiguousarray(widths), name="paddings")
-        graph.operator(
-            "MIRROR_PAD", [inputs[0], constant], [output], schema.MirrorPadOptionsT(mode=mode)
-        )
+    if operation.mode in _MIRRORS:
+        mirror_pad(graph, inputs[0], widths, operation.mode, output)
     elif operation.mode != "constant":
         raise ExportError(
             f"pads with mode {operation.mode!r}; expected 'constant', 'reflect' or 'symmetric'."

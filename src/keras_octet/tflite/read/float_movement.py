@@ -230,7 +230,8 @@ def read_mirror_pad(call: ReadCall) -> Any:
     mode = {0: "reflect", 1: "symmetric"}.get(call.options.mode)
     if mode is None:
         raise ModelFileError(f"MIRROR_PAD {call.name!r} has mode {call.options.mode}.")
-    return call.apply(numpy_operations.Pad, call.tensor(0), pad_width=_widths(call), mode=mode)
+    layer = operators.MirrorPad(paddings=_widths(call), mode=mode, name=call.name)
+    return layer(call.tensor(0))
 
 
 def read_tile(call: ReadCall) -> Any:

@@ -41,9 +41,21 @@ def read_pool(call: ReadCall) -> Any:
     def make(name: str) -> Any:
         if call.code == "L2_POOL_2D":
             return operators.L2Pooling2D(name=name, **settings)(source)
+        if call.code == "AVERAGE_POOL_2D" and _counts_padding(source.shape, **settings):
+            return operators.AveragePooling2D(name=name, **settings)(source)
         return make_layer(_POOLS[call.code], name, **settings)(source)
 
     return with_activation(call, make)
+
+
+def _counts_padding(shape: Any, pool_size: Any, strides: Any, padding: str) -> bool:
+    """Whether Keras's own layer counts padding: on PyTorch, where the two sides differ."""
+    if keras.backend.backend() != "torch" or padding != "same":
+        return False
+    return any(
+        max((-(-length // stride) - 1) * stride + window - length, 0) % 2
+        for length, window, stride in zip(shape[1:3], pool_size, strides, strict=True)
+    )
 
 
 def read_reduction(call: ReadCall) -> Any:

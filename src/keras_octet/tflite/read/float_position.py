@@ -10,8 +10,6 @@ import numpy as np
 from keras_octet.capture.canonical import make_weighted_layer
 from keras_octet.capture.keras_private import (
     core_operations,
-    math_operations,
-    nn_operations,
     numpy_operations,
 )
 from keras_octet.layers import operators
@@ -77,33 +75,33 @@ def read_scatter_nd(call: ReadCall) -> Any:
 
 
 def read_one_hot(call: ReadCall) -> Any:
-    """ONE_HOT; values other than 1 and 0 are a multiplication and an addition after."""
-    source, dtype = call.tensor(0), call.outputs[0].dtype
-    depth = as_ints(call.constant(1))[0]
+    """ONE_HOT."""
+    source = call.tensor(0)
     on, off = (call.constant(i).reshape(-1)[0].item() for i in (2, 3))
-    axis = positive_axis(call.options.axis, len(source.shape) + 1, call)
-    plain = on == 1 and off == 0
-    name = call.name if plain else call.unique(f"{call.name}_one_hot")
-    result = nn_operations.OneHot(depth, axis=axis, dtype=dtype, name=name)(source)
-    if plain:
-        return result
-    scaled = numpy_operations.Multiply(name=call.unique(f"{call.name}_on"))(result, on - off)
-    return call.apply(numpy_operations.Add, scaled, off)
+    layer = operators.OneHot(
+        depth=as_ints(call.constant(1))[0],
+        axis=positive_axis(call.options.axis, len(source.shape) + 1, call),
+        on=on,
+        off=off,
+        output_type=call.outputs[0].dtype,
+        name=call.name,
+    )
+    return layer(source)
 
 
 def read_arg_extremum(call: ReadCall) -> Any:
-    """ARG_MAX, ARG_MIN; int64 is a cast after."""
-    source, dtype = call.tensor(0), call.outputs[0].dtype
+    """ARG_MAX, ARG_MIN; `keras.ops` gives int32."""
+    source = call.tensor(0)
     axis = positive_axis(as_ints(call.constant(1))[0], len(source.shape), call)
-    name = call.name if dtype == "int32" else call.unique(f"{call.name}_int32")
-    result = _EXTREMA[call.code](axis=axis, name=name)(source)
-    return result if dtype == "int32" else call.apply(core_operations.Cast, result, dtype=dtype)
+    if call.outputs[0].dtype == "int32":
+        return call.apply(_EXTREMA[call.code], source, axis=axis)
+    layer = operators.ArgExtremum(axis=axis, smallest=call.code == "ARG_MIN", name=call.name)
+    return layer(source)
 
 
 def read_top_k(call: ReadCall) -> Any:
     """TOPK_V2: values and positions along the last axis."""
-    k = as_ints(call.constant(1))[0]
-    return list(call.apply(math_operations.TopK, call.tensor(0), k=k))
+    return operators.TopK(k=as_ints(call.constant(1))[0], name=call.name)(call.tensor(0))
 
 
 def read_cumsum(call: ReadCall) -> Any:
