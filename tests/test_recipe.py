@@ -29,6 +29,8 @@ schemes = st.builds(
     Scheme,
     weight_bits=st.integers(2, 8),
     weight_granularity=st.sampled_from(["per_channel", "per_tensor"]),
+    weight_rounding=st.sampled_from(["squant", "nearest"]),
+    bias_correction=st.booleans(),
     activation_symmetric=st.booleans(),
     observer=observers,
 )
@@ -88,6 +90,8 @@ def test_everything_is_frozen_and_keyword_only() -> None:
         (lambda: Scheme(activation_bits=4), r"activation_bits must be 8. Received: 4"),
         (lambda: Scheme(weight_granularity="per_row"), "'per_channel', 'per_tensor'"),
         (lambda: Scheme(weight_granularity=["per_tensor"]), "'per_channel', 'per_tensor'"),
+        (lambda: Scheme(weight_rounding="floor"), "'squant', 'nearest'"),
+        (lambda: Scheme(bias_correction="yes"), r"bias_correction must be True or False.*'yes'"),
         (lambda: Scheme(activation_symmetric=1), "True or False"),
         (lambda: Scheme(observer="minmax"), r"MinMax\(\).*'minmax'"),
         (lambda: Scheme(observer=MinMax), r"MinMax\(\)"),

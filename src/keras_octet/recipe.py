@@ -20,6 +20,7 @@ from keras_octet.observer_specs import DEFAULT_OBSERVER, OBSERVER_HINT, Observer
 
 RECIPE_VERSION = 1
 GRANULARITIES = ("per_channel", "per_tensor")
+WEIGHT_ROUNDINGS = ("squant", "nearest")
 BOUNDARY_DTYPES = ("float32", "int8")
 
 
@@ -30,6 +31,8 @@ class Scheme(Configurable):
     Attributes:
         weight_bits: 2 to 8; weights are symmetric integers of at most `2^(bits-1) - 1`.
         weight_granularity: `"per_channel"` (one scale for each output channel) or `"per_tensor"`.
+        weight_rounding: `"squant"` (so that the errors of each channel cancel) or `"nearest"`.
+        bias_correction: take off the bias what rounding the weights adds to the output on average.
         activation_bits: 8.
         activation_symmetric: zero point 0 for activations.
         observer: how the ranges of the operation's outputs are found.
@@ -39,6 +42,8 @@ class Scheme(Configurable):
 
     weight_bits: int = 8
     weight_granularity: str = "per_channel"
+    weight_rounding: str = "squant"
+    bias_correction: bool = True
     activation_bits: int = 8
     activation_symmetric: bool = False
     observer: Observer = DEFAULT_OBSERVER
@@ -47,6 +52,8 @@ class Scheme(Configurable):
         bits = integer("Scheme", "weight_bits", self.weight_bits, 2, 8)
         object.__setattr__(self, "weight_bits", bits)
         choice("Scheme", "weight_granularity", self.weight_granularity, GRANULARITIES)
+        choice("Scheme", "weight_rounding", self.weight_rounding, WEIGHT_ROUNDINGS)
+        flag("Scheme", "bias_correction", self.bias_correction)
         bits = integer("Scheme", "activation_bits", self.activation_bits, 8, 8)
         object.__setattr__(self, "activation_bits", bits)
         flag("Scheme", "activation_symmetric", self.activation_symmetric)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_octet.calibrate.channels import ChannelMean
 from keras_octet.calibrate.observers import TensorObserver, restore_observer
 from keras_octet.errors import CalibrationError, RecipeError
 from keras_octet.files import atomic_path
@@ -29,11 +30,19 @@ class Calibration(Mapping[str, TensorObserver]):
     Args:
         observers: by tensor name.
         num_samples: samples seen.
+        channel_means: by tensor name, for tensors of which the means are needed.
     """
 
-    def __init__(self, observers: Mapping[str, TensorObserver], *, num_samples: int) -> None:
+    def __init__(
+        self,
+        observers: Mapping[str, TensorObserver],
+        *,
+        num_samples: int,
+        channel_means: Mapping[str, ChannelMean] | None = None,
+    ) -> None:
         self._observers = dict(observers)
         self._num_samples = num_samples
+        self._channel_means = dict(channel_means or {})
 
     @property
     def num_samples(self) -> int:
@@ -64,6 +73,11 @@ class Calibration(Mapping[str, TensorObserver]):
             )
         return self._observers[name].range(symmetric=symmetric)
 
+    def channel_mean(self, name: str) -> np.ndarray | None:
+        """The mean of each channel of tensor `name`, float32 `(channels,)`, if it is known."""
+        found = self._channel_means.get(name)
+        return None if found is None else found.mean
+
     def merge(self, other: Calibration) -> Calibration:
         """The calibration over both datasets, as a new object; also written `a | b`.
 
@@ -85,7 +99,13 @@ class Calibration(Mapping[str, TensorObserver]):
                 merged[name].merge(other[name])
             except CalibrationError as error:
                 raise CalibrationError(f"Tensor {name!r}: {error}") from None
-        return Calibration(merged, num_samples=self.num_samples + other.num_samples)
+        means = {}
+        for name in self._channel_means.keys() & other._channel_means.keys():
+            means[name] = ChannelMean.from_state(self._channel_means[name].get_state())
+            means[name].merge(other._channel_means[name])
+        return Calibration(
+            merged, num_samples=self.num_samples + other.num_samples, channel_means=means
+        )
 
     def __or__(self, other: Calibration) -> Calibration:
         return self.merge(other) if isinstance(other, Calibration) else NotImplemented
@@ -112,9 +132,14 @@ class Calibration(Mapping[str, TensorObserver]):
                         for key, value in observer.get_state().items()
                     },
                 }
+                | self._means_config(name)
                 for name, observer in self.items()
             ],
         }
+
+    def _means_config(self, name: str) -> dict[str, Any]:
+        known = self._channel_means.get(name)
+        return {} if known is None else {"channel_mean": known.get_state()}
 
     @classmethod
     def from_config(cls, config: Any) -> Calibration:
@@ -136,6 +161,7 @@ class Calibration(Mapping[str, TensorObserver]):
         if type(num_samples) is not int or num_samples < 0 or not isinstance(tensors, list):
             raise CalibrationError("The calibration is damaged: no samples or no tensors in it.")
         observers: dict[str, TensorObserver] = {}
+        means: dict[str, ChannelMean] = {}
         for entry in tensors:
             name = entry.get("name") if isinstance(entry, Mapping) else None
             if not isinstance(name, str) or name in observers:
@@ -146,11 +172,13 @@ class Calibration(Mapping[str, TensorObserver]):
             try:
                 spec = Observer.from_config(entry.get("observer"))
                 observers[name] = restore_observer(spec, state)
+                if "channel_mean" in entry:
+                    means[name] = ChannelMean.from_state(entry["channel_mean"])
             except (RecipeError, CalibrationError) as error:
                 raise CalibrationError(
                     f"The calibration is damaged at tensor {name!r}: {error}"
                 ) from None
-        return cls(observers, num_samples=num_samples)
+        return cls(observers, num_samples=num_samples, channel_means=means)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a JSON file. It appears whole or not at all."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_octet.calibrate.batching import MicroBatch, micro_batches
 from keras_octet.calibrate.calibration import Calibration
+from keras_octet.calibrate.channels import ChannelMean
 from keras_octet.calibrate.datasets import open_dataset
 from keras_octet.calibrate.observers import TensorObserver, make_observer
 from keras_octet.calibrate.progress import Progress
@@ -102,6 +103,8 @@ def calibrate(
         item.name: make_observer(recipe.observer_for(item.name, type(item.operation).__name__))
         for item in observed
     }
+    weighted = _weighted_inputs(flat_model)
+    means = {item.name: ChannelMean() for item in observed if item.name in weighted}
     batches = open_dataset(dataset, flat_model, batch_size=batch_size)
     computed = {item.name: item.tensor for item in observed if not item.is_input}
     run = make_runner(flat_model, computed) if computed else _no_tensors
@@ -116,10 +119,12 @@ def calibrate(
             for item in observed:
                 # Popped, so that each array is freed once it is observed.
                 array = inputs[item.name] if item.is_input else values.pop(item.name)
-                _observe(observers[item.name], array, item, batch, sizes.fixed)
+                array = _observe(observers[item.name], array, item, batch, sizes.fixed)
+                if item.name in means:
+                    means[item.name].update(array)
             num_samples += batch.num_samples
             bar.update(batch.batches[1], f"{num_samples} samples")
-    return Calibration(observers, num_samples=num_samples)
+    return Calibration(observers, num_samples=num_samples, channel_means=means)
 
 
 def _no_tensors(arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -148,6 +153,16 @@ def _float_tensors(model: keras.Model) -> Iterator[_Observed]:
         for tensor in node.outputs:
             if keras.backend.is_float_dtype(tensor.dtype):
                 yield _Observed(tensor_name(tensor), tensor, node.operation, node.is_input)
+
+
+def _weighted_inputs(model: keras.Model) -> set[str]:
+    """The tensors read by operations with weights, whose errors their means tell the effect of."""
+    return {
+        tensor_name(tensor)
+        for node in iter_nodes(model)
+        if getattr(node.operation, "weights", None)
+        for tensor in node.input_tensors
+    }
 
 
 class _MicroBatchSizes:
@@ -188,8 +203,8 @@ def _observe(
     item: _Observed,
     batch: MicroBatch,
     fixed: int | None,
-) -> None:
-    """Update an observer with the samples that count, padding left out."""
+) -> np.ndarray:
+    """Update an observer with the samples that count, padding left out; return these."""
     num_run = len(batch.arrays[0])
     if array.ndim and batch.num_samples < num_run and item.tensor.shape[0] in (None, fixed):
         # In proportion: the first axis can be batch times something, as after a Reshape.
@@ -198,6 +213,7 @@ def _observe(
         observer.update(array)
     except CalibrationError as error:
         _explain(error, array, item, batch)
+    return array
 
 
 def _explain(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.capture.graph import iter_nodes, tensor_name
@@ -49,12 +51,14 @@ class Decision:
 class Plan:
     """Decisions by operation name, in the order of the graph, and parameters by tensor name.
 
-    `tensors` has the parameters under which a tensor is stored where it is int8.
+    `tensors` has the parameters under which a tensor is stored where it is int8; `channel_means`
+    the mean of each channel of the tensors for which calibration has it.
     """
 
     decisions: dict[str, Decision]
     tensors: dict[str, QParams]
     recipe: Recipe
+    channel_means: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def choose(flat_model: keras.Model, calibration: Calibration, recipe: Recipe) -> Plan:
@@ -92,7 +96,13 @@ def choose(flat_model: keras.Model, calibration: Calibration, recipe: Recipe) ->
     for node in nodes:
         name = node.operation.name
         decisions[name] = _decision(node, reasons[name], fused, required, tensors, recipe)
-    return Plan(decisions=decisions, tensors=tensors, recipe=recipe)
+    means = {name: calibration.channel_mean(name) for name in tensors}
+    return Plan(
+        decisions=decisions,
+        tensors=tensors,
+        recipe=recipe,
+        channel_means={name: mean for name, mean in means.items() if mean is not None},
+    )
 
 
 def _float_reason(node: Any, recipe: Recipe) -> str | None:

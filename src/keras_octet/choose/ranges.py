@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -56,28 +58,26 @@ def assign_qparams(
         if type(node.operation) is keras.layers.ReLU and node.operation.max_value is not None
     }
     groups, fixed = _group(integer_nodes, fused, limits)
+    names_of = {
+        node.operation.name: [
+            *map(tensor_name, node.input_tensors),
+            fused.output_of(node.operation.name),
+        ]
+        for node in integer_nodes
+    }
+    names = dict.fromkeys(name for row in names_of.values() for name in row)
+    symmetric = {groups.find(name) for name in _symmetric(integer_nodes, names_of, recipe)}
     ranges: dict[str, tuple[float, float]] = {}
-    symmetric: set[str] = set()
-    names_of: dict[str, list[str]] = {}
-    for node in integer_nodes:
-        layer = node.operation
-        operation = operation_of(layer)
-        output = fused.output_of(layer.name)
-        names = names_of[layer.name] = [*map(tensor_name, node.input_tensors), output]
-        for name in names:
-            low, high = calibration.range(name)
-            high = min(high, limits.get(name, high))
-            root = groups.find(name)
-            known = ranges.get(root, (0.0, 0.0))
-            ranges[root] = (min(low, known[0]), max(high, known[1]))
-        scheme = recipe.scheme_for(layer.name, type(layer).__name__)
-        if scheme is not None and scheme.activation_symmetric:
-            symmetric.add(groups.find(output))
-        symmetric.update(groups.find(names[i]) for i in operation.symmetric_inputs)
+    for name in names:
+        root = groups.find(name)
+        low, high = calibration.range(name, symmetric=root in symmetric)
+        known = ranges.get(root, (0.0, 0.0))
+        ranges[root] = (min(low, known[0]), max(min(high, limits.get(name, high)), known[1]))
+    for root in {groups.find(name) for name in _model_inputs(integer_nodes)} - symmetric:
+        ranges[root] = with_both_ends(*ranges[root])
 
     tensors = {
         name: fixed.get(root) or QParams.from_range(*ranges[root], symmetric=root in symmetric)
-        for names in names_of.values()
         for name in names
         for root in [groups.find(name)]
     }
@@ -95,6 +95,44 @@ def assign_qparams(
                 wanted[i] = QParams.from_range(*wanted[i].range, symmetric=True)
         required[layer.name] = tuple(wanted)
     return tensors, required
+
+
+def with_both_ends(low: float, high: float) -> tuple[float, float]:
+    """`[low, high]`, 0 inside, widened at one end until int8 can represent both ends.
+
+    The zero point is rounded to an integer, which leaves one end up to half a step outside. That
+    matters where many values lie on it: pixels from -1 to 1, 255 steps with 0 between two of them,
+    would all round by half a step, and black and white with them.
+    """
+    if not low < 0 < high:
+        return low, high
+    exact = -low / (high - low) * 255  # Steps from low to 0.
+    below = min(max(math.floor(exact), 1), 254)
+    candidates = [
+        (max(-low / steps, high / (255 - steps)), steps) for steps in (below, min(below + 1, 254))
+    ]
+    scale, steps = min(candidates)
+    return -scale * steps, scale * (255 - steps)
+
+
+def _symmetric(
+    integer_nodes: list[Any], names_of: dict[str, list[str]], recipe: Recipe
+) -> Iterator[str]:
+    """The tensors that the recipe or an operation wants with zero point 0."""
+    for node in integer_nodes:
+        layer = node.operation
+        scheme = recipe.scheme_for(layer.name, type(layer).__name__)
+        if scheme is not None and scheme.activation_symmetric:
+            yield names_of[layer.name][-1]
+        yield from (names_of[layer.name][i] for i in operation_of(layer).symmetric_inputs)
+
+
+def _model_inputs(integer_nodes: list[Any]) -> Iterator[str]:
+    """The inputs of the model that are int8."""
+    for node in integer_nodes:
+        for tensor in node.input_tensors:
+            if isinstance(tensor._keras_history.operation, keras.layers.InputLayer):
+                yield tensor_name(tensor)
 
 
 def _group(
