@@ -165,10 +165,14 @@ def _add_integer(builder: _Builder, node: Any, decision: Decision) -> None:
     result = quantized(sources if len(sources) > 1 else sources[0])
     if isinstance(quantized, QuantizedLinear):
         channels = quantized.bias.shape[0]
-        kernel, bias = float_weights(layer, channels)
-        quantized.assign_weights(
-            *quantize_linear(kernel, bias, type(quantized), decision.inputs[0], decision.scheme)
+        weights = quantize_linear(
+            *float_weights(layer, channels),
+            quantized,
+            decision.scheme,
+            input_mean=builder.plan.channel_means.get(names[0]),
+            input_shape=node.input_tensors[0].shape,
         )
+        quantized.assign_weights(*weights)
     elif isinstance(quantized, QuantizedPReLU):
         quantized.alpha.assign(alpha_qparams.quantize(alpha))
     builder.set_integer(decision.output_name, result, decision.output)
