@@ -121,10 +121,17 @@ class QuantizedModel(ExportableModel):
 
     @property
     def engine(self) -> str:
-        """What runs concrete inputs: `"litert"` (compiled, the default) or `"keras"`.
+        """What runs concrete inputs; settable.
 
-        Both give the same bits. Traced, differentiated and symbolic calls always run the Keras
-        layers. A model with a part that `.tflite` cannot express runs on `"keras"`.
+        - `"litert"`, the default: compiled.
+        - `"keras"`: the Keras layers on the backend, with the same bits. They also run every
+          traced, differentiated or symbolic call, and a model with a part that `.tflite` cannot
+          express.
+        - `"openvino"`: compiled by OpenVINO, which must be installed. A value may differ by a
+          rounding step.
+        - `"auto"`: measures the compiled engines at the first call, on the data of that call, and
+          keeps the fastest whose outputs are within `engine_options.tolerance` of LiteRT's. What
+          it finds is saved with the model, and holds for the machine it was found on.
 
         The engine is compiled at the first call, with the weights of that moment. `set_weights`,
         `load_weights` and `fit` compile it again; after another change, set `engine`.
@@ -145,6 +152,11 @@ class QuantizedModel(ExportableModel):
     def engine_options(self, options: EngineOptions) -> None:
         self._engine_options = replace(options)
         self._runner = None
+
+    @property
+    def engine_choices(self) -> dict[str, str]:
+        """What `"auto"` found to be fastest: use and machine to the name of an engine."""
+        return dict(self._engine_choices)
 
     @property
     def report(self) -> QuantizationReport:

@@ -40,15 +40,18 @@ def expected(model, samples) -> np.ndarray:
     return outputs
 
 
-def program_of(model: ko.QuantizedModel, **options) -> LiteRTProgram:
-    source = Source(
+def source_of(model: ko.QuantizedModel) -> Source:
+    return Source(
         inputs=model.inputs,
         outputs=model.outputs,
         to_tflite=model.to_tflite,
         separable=is_separable(model),
         multiply_adds=multiply_adds(model),
     )
-    return find_engine("litert").compile(source, EngineOptions(**options))
+
+
+def program_of(model: ko.QuantizedModel, **options) -> LiteRTProgram:
+    return find_engine("litert").compile(source_of(model), EngineOptions(**options))
 
 
 @pytest.mark.parametrize("name", ["convolutional", "u_net", "conv1d_autoencoder", "dense"])
@@ -75,8 +78,8 @@ def test_predict_gives_what_calls_give(model, samples, expected, count, num_thre
 
 
 def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
-    monkeypatch.setattr("keras_octet.engines.litert.SERIAL_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.litert.SAMPLES_PER_CALL", (4, 7))
+    monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.pieces.SAMPLES_PER_PIECE", (4, 7))
     for num_threads in (None, 1, 3):
         program = program_of(model, num_threads=num_threads)
         for count in (120, 119, 8, 7, 1):
@@ -174,13 +177,15 @@ def test_a_forked_child_predicts(model, samples, tmp_path):
     np.save(tmp_path / "x.npy", samples)
     script = """
 import os, sys
-import numpy as np
+import keras, numpy as np
+from keras_octet.engines.base import Source
 from keras_octet.engines.litert import LiteRTProgram
 x = np.load("x.npy")
-program = LiteRTProgram(
-    open("m.tflite", "rb").read(), 2, separable=True, multiply_adds=10**7,
-    output_shapes=[((None, 4), "float32")],
+output = keras.KerasTensor((None, 4))
+source = Source(
+    inputs=[], outputs=[output], to_tflite=None, separable=True, multiply_adds=10**7
 )
+program = LiteRTProgram(open("m.tflite", "rb").read(), 2, source)
 expected = program([x])[0]
 program.predict([x], 32)
 child = os.fork()

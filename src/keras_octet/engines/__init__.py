@@ -5,13 +5,15 @@ Adding an engine is one file that makes an `Engine`, and its entry in `ENGINES`.
 
 from __future__ import annotations
 
+from keras_octet.engines.auto import AUTO
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source
 from keras_octet.engines.keras import KERAS
 from keras_octet.engines.litert import LITERT
+from keras_octet.engines.openvino import OPENVINO
 from keras_octet.engines.work import is_separable, multiply_adds
 from keras_octet.errors import EngineError
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LITERT, KERAS)}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (LITERT, OPENVINO, KERAS, AUTO)}
 
 __all__ = [
     "ENGINES",

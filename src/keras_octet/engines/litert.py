@@ -11,17 +11,12 @@ from typing import Any
 import numpy as np
 
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
-from keras_octet.engines.cores import num_cores, run_on_cores
+from keras_octet.engines.cores import num_cores
+from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError
 
 Shapes = tuple[tuple[int, ...], ...]
 
-# Multiply-adds. Waking a second thread costs about as much as it saves on this much work.
-SERIAL_WORK = 5_000_000
-# For many samples each core runs calls of about this much work: enough that the call itself costs
-# nothing, few enough samples that their tensors stay in its cache.
-WORK_PER_CALL = 50_000_000
-SAMPLES_PER_CALL = (4, 1024)
 # Threads that share the work of one batch: more of them wait longer than they compute.
 MAX_THREADS_PER_BATCH = 8
 
@@ -32,64 +27,29 @@ class LiteRTProgram:
     Args:
         model: bytes of the file.
         num_threads: threads; None chooses by the work of each call.
-        separable: see `Source`.
-        multiply_adds: work for one sample, roughly; 0 is unknown, and taken as much.
-        output_shapes: shape and dtype of each output, None being an unknown size; lets `predict`
-            write results in place.
+        source: the model, if known: says what may be cut, and how much work it is.
     """
 
     def __init__(
-        self,
-        model: bytes,
-        num_threads: int | None = None,
-        *,
-        separable: bool = False,
-        multiply_adds: int = 0,
-        output_shapes: Sequence[tuple[tuple[int | None, ...], str]] = (),
+        self, model: bytes, num_threads: int | None = None, source: Source | None = None
     ) -> None:
         self._model = model
         self._num_threads = num_threads
-        self._separable = separable
-        self._multiply_adds = multiply_adds or WORK_PER_CALL
-        self._output_shapes = output_shapes
+        self._source = source
         self._pools: dict[int, _Pool] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         threads = self._num_threads
         if threads is None:
-            threads = 1
-            if len(inputs[0]) * self._multiply_adds > SERIAL_WORK:
-                threads = min(num_cores(), MAX_THREADS_PER_BATCH)
+            serial = self._source is not None and is_serial(self._source, len(inputs[0]))
+            threads = 1 if serial else min(num_cores(), MAX_THREADS_PER_BATCH)
         return self._pool(threads).run(inputs)
 
     def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
-        count = len(inputs[0])
-        workers = self._num_threads or num_cores()
-        shapes = [shape[1:] for shape, _ in self._output_shapes]
-        if (
-            not self._separable
-            or not shapes
-            or any(size is None for shape in shapes for size in shape)
-            or count * self._multiply_adds <= SERIAL_WORK
-        ):
-            return in_batches(self, inputs, max(batch_size, 1))
-        low, high = SAMPLES_PER_CALL
-        size = min(max(WORK_PER_CALL // self._multiply_adds, low), high, -(-count // workers))
-        outputs: list[np.ndarray] = [
-            np.empty((count, *shape), dtype)  # type: ignore[arg-type]  # no size is None
-            for shape, (_, dtype) in zip(shapes, self._output_shapes, strict=True)
-        ]
-        pool = self._pool(1)
-        # Taking the next item of this iterator is atomic.
-        starts = iter(range(0, count, size))
-
-        def work() -> None:
-            for start in starts:
-                part = slice(start, start + size)
-                pool.run([x[part] for x in inputs], [y[part] for y in outputs])
-
-        run_on_cores(work, min(workers, -(-count // size)))
-        return outputs
+        source, workers = self._source, self._num_threads or num_cores()
+        if source is None or not can_cut(source) or is_serial(source, len(inputs[0])):
+            return in_batches(self, inputs, batch_size)
+        return predict_in_pieces(self._pool(1).run, source, inputs, workers)
 
     def _pool(self, num_threads: int) -> _Pool:
         pool = self._pools.get(num_threads)
@@ -218,13 +178,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _compile(source: Source, options: EngineOptions) -> Program:
-    return LiteRTProgram(
-        source.to_tflite(),
-        options.num_threads,
-        separable=source.separable,
-        multiply_adds=source.multiply_adds,
-        output_shapes=[(tuple(x.shape), str(x.dtype)) for x in source.outputs],
-    )
+    return LiteRTProgram(source.to_tflite(), options.num_threads, source)
 
 
 LITERT = Engine(name="litert", package="ai_edge_litert", exact=True, compile=_compile)

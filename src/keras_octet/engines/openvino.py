@@ -1,0 +1,145 @@
+"""OpenVINO on the model's `.tflite` form: faster than LiteRT for some models, and not its bits.
+
+It computes int8 sums exactly and requantizes in float32 in its own way, so that a value now and
+then is one step off; docs/speed.md says how much that amounts to in the outputs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_octet.engines.base import Engine, EngineOptions, Source, in_batches
+from keras_octet.engines.cores import num_cores
+from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
+from keras_octet.errors import EngineError
+
+# Compiled models that are kept: one for each input shape and use.
+MAX_COMPILED = 8
+
+
+class OpenVINOProgram:
+    """A `.tflite` model, compiled for each input shape, once with all threads for one request and
+    once with a stream of requests for each thread.
+    """
+
+    def __init__(self, source: Source, options: EngineOptions) -> None:
+        self._source = source
+        self._num_threads = options.num_threads or num_cores()
+        self._compiled: OrderedDict[Any, _Compiled] = OrderedDict()
+        self._lock = threading.Lock()
+        self._core, self._model = _read(source.to_tflite())
+        self._dtypes = [np.dtype(str(x.dtype)) for x in source.inputs]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        threads = 1 if is_serial(self._source, len(inputs[0])) else self._num_threads
+        return self._run(inputs, None, threads, streams=1)
+
+    def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+        if not can_cut(self._source) or is_serial(self._source, len(inputs[0])):
+            return in_batches(self, inputs, batch_size)
+        threads = self._num_threads
+
+        def run(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+            self._run(inputs, outputs, threads, streams=threads)
+
+        # A piece of another size would have to be compiled.
+        return predict_in_pieces(run, self._source, inputs, threads, equal=True)
+
+    def _run(
+        self,
+        inputs: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray] | None,
+        threads: int,
+        streams: int,
+    ) -> list[np.ndarray]:
+        arrays = [np.ascontiguousarray(x, d) for x, d in zip(inputs, self._dtypes, strict=True)]
+        shapes = tuple([x.shape for x in arrays])
+        try:
+            return self._prepared(shapes, threads, streams).run(arrays, outputs)
+        except RuntimeError as error:
+            raise EngineError(
+                f"OpenVINO cannot run this model on inputs of shapes {list(shapes)}: {error}"
+            ) from error
+
+    def _prepared(self, shapes: tuple[Any, ...], threads: int, streams: int) -> _Compiled:
+        key = shapes, threads, streams
+        with self._lock:
+            if key not in self._compiled:
+                model = self._model.clone()
+                model.reshape(dict(enumerate(shapes)))
+                settings = {
+                    # On some processors the default is bfloat16, which ruins an int8 model.
+                    "INFERENCE_PRECISION_HINT": "f32",
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": streams,
+                }
+                self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", settings))
+            self._compiled.move_to_end(key)
+            if len(self._compiled) > MAX_COMPILED:
+                self._compiled.popitem(last=False)
+            return self._compiled[key]
+
+
+class _Compiled:
+    """A compiled model and its idle requests; each request is one caller's at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: list[Any] = []
+
+    def run(
+        self, inputs: list[np.ndarray], outputs: Sequence[np.ndarray] | None
+    ) -> list[np.ndarray]:
+        try:
+            request = self._idle.pop()  # atomic, as append is
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        request.infer(inputs, share_inputs=True)
+        results = [tensor.data for tensor in request.output_tensors]
+        if outputs is None:
+            copies = [result.copy() for result in results]
+        else:
+            copies = list(outputs)
+            for target, result in zip(copies, results, strict=True):
+                target[...] = result
+        self._idle.append(request)
+        return copies
+
+
+def _import_openvino() -> Any:
+    """The package, without its usage reports.
+
+    Importing it sends one from a forked process, which can hang a process that has threads.
+    """
+    reports = "openvino_telemetry"
+    if "openvino" in sys.modules or reports in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[reports] = None  # type: ignore[assignment]  # its import fails, which is provided for
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[reports]
+
+
+def _read(content: bytes) -> tuple[Any, Any]:
+    """An OpenVINO core and the model; OpenVINO reads this format from files only."""
+    core = _import_openvino().Core()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "model.tflite"
+        path.write_bytes(content)
+        try:
+            return core, core.read_model(path)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot read this model: {error}") from error
+
+
+OPENVINO = Engine(name="openvino", package="openvino", exact=False, compile=OpenVINOProgram)

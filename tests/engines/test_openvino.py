@@ -1,0 +1,108 @@
+"""OpenVINO: close to LiteRT, safe with threads, quiet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import keras_octet as ko
+from keras_octet.engines.auto import deviation
+from tests.engines.test_litert import program_of as litert_program
+from tests.engines.test_litert import source_of
+from tests.models import MODELS, make
+
+pytest.importorskip("openvino")
+
+from keras_octet.engines.openvino import OpenVINOProgram
+
+
+def flat(data):
+    return list(data.values()) if isinstance(data, dict) else [data]
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_outputs_are_within_steps_of_litert(name):
+    model, calibration, x = make(name)
+    q = ko.quantize(model, calibration)
+    source = source_of(q)
+    expected = litert_program(q)(flat(x))
+    program = OpenVINOProgram(source, ko.EngineOptions())
+    for received in (program(flat(x)), program.predict(flat(x), 32)):
+        assert [y.dtype for y in received] == [y.dtype for y in expected]
+        assert deviation(source, expected, received) <= 2
+        same = [np.isclose(a, b, 0, 1e-5).mean() for a, b in zip(expected, received, strict=True)]
+        assert min(same) > 0.9
+
+
+def test_pieces_of_equal_size(monkeypatch):
+    monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.pieces.SAMPLES_PER_PIECE", (4, 7))
+    model, calibration, x = make("convolutional")
+    q = ko.quantize(model, calibration)
+    for threads in (1, 3):
+        program = OpenVINOProgram(source_of(q), ko.EngineOptions(num_threads=threads))
+        expected = program([x])[0]
+        for count in (100, 99, 8, 7, 3, 1):
+            np.testing.assert_array_equal(program.predict([x[:count]], 32)[0], expected[:count])
+        assert len(program._compiled) <= 8
+
+
+def test_threads_share_a_program():
+    model, calibration, x = make("convolutional")
+    q = ko.quantize(model, calibration)
+    program = OpenVINOProgram(source_of(q), ko.EngineOptions())
+    expected = program([x])[0]
+    errors: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        try:
+            for _ in range(20):
+                start = rng.integers(0, 90)
+                part = slice(start, start + 1 + rng.integers(0, 3))
+                np.testing.assert_array_equal(program([x[part]])[0], expected[part])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[0]
+
+
+def test_errors_are_the_librarys():
+    model, calibration, x = make("dense")
+    q = ko.quantize(model, calibration)
+    program = OpenVINOProgram(source_of(q), ko.EngineOptions())
+    with pytest.raises(ko.EngineError, match=r"\(2, 3, 3\)"):
+        program([np.zeros((2, 3, 3), np.float32)])
+    assert program([x])[0].shape == (100, 5)
+
+
+def test_a_model_runs_on_openvino(tmp_path):
+    model, calibration, x = make("u_net")
+    q = ko.quantize(model, calibration)
+    expected = q.predict(x, verbose=0)
+    q.engine = "openvino"
+    received = q.predict(x, verbose=0)
+    assert np.abs(received - expected).max() <= 2 / 256
+    np.testing.assert_array_equal(q.predict_on_batch(x[:3]), received[:3])
+
+
+def test_import_sends_no_report():
+    script = """
+import os
+os.fork = None  # a report is sent from a forked process
+from keras_octet.engines.openvino import _import_openvino
+import sys
+assert _import_openvino().Core
+assert "openvino_telemetry" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
