@@ -14,7 +14,6 @@ from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 # An int8 first input raises these to version 2.
 _INT8_IS_VERSION_2 = frozenset(
     [
-        "ADD",
         "SUB",
         "MAXIMUM",
         "MINIMUM",
@@ -35,13 +34,11 @@ _INT8_IS_VERSION_2 = frozenset(
         "STRIDED_SLICE",
         "AVERAGE_POOL_2D",
         "MAX_POOL_2D",
-        "DEQUANTIZE",
         "GATHER",
         "PACK",
         "UNPACK",
         "L2_NORMALIZATION",
         "SQUARED_DIFFERENCE",
-        "ABS",
         "RSQRT",
     ]
 )
@@ -169,6 +166,20 @@ def _cast(operator: Operator, tensors: Sequence[Tensor]) -> int:
     return next((version for kinds, version in ladder if kinds & dtypes), 1)
 
 
+def _dequantize(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    source = tensors[operator.inputs[0]]
+    if source.dtype == "int4":
+        return 6
+    if source.quantization is not None and source.quantization.scale.size > 1:
+        return 5
+    return {"int8": 2, "int16": 3, "float16": 3}.get(source.dtype, 1)
+
+
+def _by_dtype(**versions: int) -> Callable[[Operator, Sequence[Tensor]], int]:
+    """The version for each dtype of the first input, 1 for others."""
+    return lambda operator, tensors: versions.get(tensors[operator.inputs[0]].dtype, 1)
+
+
 _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "BATCH_MATMUL": _batch_matmul,
     "CONV_2D": _conv_2d,
@@ -183,6 +194,11 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "SPLIT": _split,
     "GATHER": _gather,
     "CAST": _cast,
+    "DEQUANTIZE": _dequantize,
+    "ABS": _by_dtype(int8=2, int32=5),
+    "ADD": _by_dtype(int8=2, int64=4),
+    "FLOOR_DIV": _by_dtype(float32=2),
+    "SIGN": _by_dtype(int32=2),
     "BROADCAST_TO": lambda operator, tensors: 2,
 }
 
@@ -190,14 +206,21 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
 # What LiteRT lists no runtime for counts as the one before (the list has gaps upstream too).
 _OLDEST = "1.15.0"
 _RUNTIMES: dict[str, tuple[str, ...]] = {
-    "ABS": ("", "2.4.0"),
+    "ABS": ("", "2.4.0", "2.6.0", "2.6.0", "2.12.0"),
+    "ADD": ("", "", "2.4.0", "2.6.0"),
+    "ATAN2": ("2.10.0",),
     "BATCH_MATMUL": ("2.3.0", "2.3.0", "2.4.0", "2.5.0"),
+    "BITWISE_XOR": ("2.13.0",),
     "BROADCAST_TO": ("2.5.0", "2.5.0"),
+    "BUCKETIZE": ("2.8.0",),
     "CAST": ("", "2.7.0", "2.8.0", "2.9.0", "2.17.0"),
     "CONV_2D": ("", "", "", "2.3.0", "2.4.0", "2.9.0", "2.11.0", "2.15.0"),
     "CONV_3D": ("2.5.0",),
+    "CONV_3D_TRANSPOSE": ("2.6.0",),
     "CUMSUM": ("2.4.0",),
+    "DEPTH_TO_SPACE": ("2.1.0",),
     "DEPTHWISE_CONV_2D": ("", "", "", "2.2.0", "2.3.0", "2.3.0", "2.11.0"),
+    "DEQUANTIZE": ("", "", "", "2.2.0", "2.7.0", "2.18.0"),
     "DIV": ("", "2.3.0"),
     "EMBEDDING_LOOKUP": ("", "", "", "2.18.0"),
     "FULLY_CONNECTED": (
@@ -211,12 +234,15 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "MINIMUM": ("", "", "2.3.0"),
     "MUL": ("", "", "1.15.0", "2.3.0", "2.6.0"),
     "PAD": ("", "", "2.4.0", "2.6.0"),
+    "REDUCE_ALL": ("2.6.0",),
     "REDUCE_PROD": ("", "2.6.0"),
     "RELU": ("", "2.1.0"),
     "RELU_0_TO_1": ("2.10.0",),
     "RESIZE_BILINEAR": ("", "", "2.2.0"),
     "RESIZE_NEAREST_NEIGHBOR": ("", "", "2.3.0"),
+    "RIGHT_SHIFT": ("2.14.0",),
     "RSQRT": ("", "2.5.0"),
+    "SCATTER_ND": ("2.1.0",),
     "SELECT_V2": ("2.2.0",),
     "SIGN": ("2.11.0", "2.12.0"),
     "SLICE": ("", "", "", "2.4.0", "2.5.0"),

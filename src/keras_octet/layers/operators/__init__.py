@@ -28,6 +28,7 @@ from keras_octet.layers.operators.slicing import (
     ReverseSequence,
     Split,
 )
+from keras_octet.layers.operators.strided import StridedSlice
 
 __all__ = [
     "ArgExtremum",
@@ -55,5 +56,6 @@ __all__ = [
     "SpaceToDepth",
     "Split",
     "SquaredDifference",
+    "StridedSlice",
     "TopK",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from keras import ops
@@ -116,10 +116,16 @@ class MirrorPad(OperatorLayer):
 
     config_keys = ("paddings", "mode")
 
-    def __init__(self, *, paddings: Sequence[Sequence[int]], mode: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        paddings: Sequence[Sequence[int]],
+        mode: Literal["reflect", "symmetric"],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.paddings = tuple((int(before), int(after)) for before, after in paddings)
-        self.mode = mode
+        self.mode: Literal["reflect", "symmetric"] = mode
 
     def call(self, inputs: Any) -> Any:
         # Keras on PyTorch repeats the border for "symmetric", and pads some axes only.

@@ -227,10 +227,12 @@ def read_pad_v2(call: ReadCall) -> Any:
 
 def read_mirror_pad(call: ReadCall) -> Any:
     """MIRROR_PAD, mode 0 without and 1 with the border itself."""
-    mode = {0: "reflect", 1: "symmetric"}.get(call.options.mode)
-    if mode is None:
-        raise ModelFileError(f"MIRROR_PAD {call.name!r} has mode {call.options.mode}.")
-    layer = operators.MirrorPad(paddings=_widths(call), mode=mode, name=call.name)
+    mode = call.options.mode
+    if mode not in (0, 1):
+        raise ModelFileError(f"MIRROR_PAD {call.name!r} has mode {mode}; expected 0 or 1.")
+    layer = operators.MirrorPad(
+        paddings=_widths(call), mode="symmetric" if mode else "reflect", name=call.name
+    )
     return layer(call.tensor(0))
 
 
