@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_octet.qparams import QParams
+from keras_octet.qparams import INTEGER_RANGES, QParams
 
 F32 = np.float32
 ALL_INT8 = np.arange(-128, 128, dtype=np.int64)
@@ -109,10 +109,12 @@ def _saturate(values: np.ndarray, low: int = -128, high: int = 127) -> np.ndarra
 
 
 def requantize_table(source: QParams, target: QParams) -> np.ndarray:
-    """int8 table of `(M*(q - zi) + 256*zo + 128) >> 8`, `M = rne(256 * si / so)`."""
+    """Table of `(M*(q - zi) + 256*zo + 128) >> 8`, `M = rne(256 * si / so)`, by `q - lowest`."""
     multiplier = int(np.rint(256.0 * float(F32(source.scale) / F32(target.scale))))
-    shifted = multiplier * (ALL_INT8 - source.zero_point) + 256 * target.zero_point + 128
-    return _saturate(shifted >> 8)
+    low, high = INTEGER_RANGES[source.dtype]
+    shifted = np.arange(low, high + 1, dtype=np.int64) - source.zero_point
+    values = (multiplier * shifted + 256 * target.zero_point + 128) >> 8
+    return np.clip(values, *INTEGER_RANGES[target.dtype]).astype(target.dtype)
 
 
 def can_requantize(source: QParams, target: QParams) -> bool:

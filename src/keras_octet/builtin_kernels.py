@@ -25,7 +25,7 @@ from keras_octet.gemmlowp import (
     shift_half_away,
     up_requantize,
 )
-from keras_octet.qparams import QParams, round_half_away
+from keras_octet.qparams import INTEGER_RANGES, QParams, round_half_away
 
 _SHIFT_OF_SUMS = 20
 _SHIFT_OF_DIFFERENCES = 7
@@ -174,11 +174,17 @@ def leaky_relu_table(source: QParams, target: QParams, negative_slope: float) ->
     return saturate(np.where(values >= 0, positive, negative) + target.zero_point)
 
 
-def requantize_table(source: QParams, target: QParams) -> np.ndarray:
-    """int8 table of QUANTIZE from int8."""
+def requantize_tables(source: QParams, target: QParams) -> tuple[np.ndarray, np.ndarray]:
+    """Tables of QUANTIZE from int8 or uint8, by `q - lowest`: of whole blocks, and of the rest."""
+    low, high = INTEGER_RANGES[source.dtype]
+    shifted = np.arange(low, high + 1, dtype=np.int64) - source.zero_point
     ratio = float(source.scale) / float(target.scale)
-    values = up_requantize(ALL_INT8 - source.zero_point, ratio)
-    return saturate(values + target.zero_point)
+    steps = (up_requantize(shifted, ratio), gemmlowp_requantize(shifted, ratio))
+    bounds = INTEGER_RANGES[target.dtype]
+    whole, rest = (
+        np.clip(values + target.zero_point, *bounds).astype(target.dtype) for values in steps
+    )
+    return whole, rest
 
 
 # Tables of two operands, indexed by `[first + 128, second + 128]`

@@ -13,7 +13,11 @@ import numpy as np
 
 from keras_octet.errors import RecipeError
 
-INTEGER_RANGES: dict[str, tuple[int, int]] = {"int8": (-128, 127), "int32": (-(2**31), 2**31 - 1)}
+INTEGER_RANGES: dict[str, tuple[int, int]] = {
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int32": (-(2**31), 2**31 - 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class QParams:
     Attributes:
         scale: positive, finite; rounded to float32 on construction.
         zero_point: integer that stands for exactly 0.0, inside the range of `dtype`.
-        dtype: `"int8"`.
+        dtype: `"int8"`, or `"uint8"` at the inputs and outputs of some files.
     """
 
     scale: float

@@ -8,19 +8,25 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import QuantizedLayer, register
+from keras_octet.qparams import INTEGER_RANGES
 
 
 @register
 class Quantize(QuantizedLayer):
     """float32 to int8: `clip(rne(x * (1 / scale)) + zero_point)`; NaN gives the highest integer."""
 
+    @property
+    def output_dtype(self) -> str:  # type: ignore[override]
+        return str(self.output_qparams.dtype)
+
     def call(self, inputs: Any) -> Any:
         target = self.output_qparams
         inverse = float(np.float32(1) / np.float32(target.scale))
         rounded = ops.round(ops.cast(inputs, "float32") * inverse)
         rounded = ops.where(ops.isnan(rounded), np.float32(np.inf), rounded)
-        clipped = ops.clip(rounded, -128 - target.zero_point, 127 - target.zero_point)
-        return ops.cast(ops.cast(clipped, "int32") + target.zero_point, "int8")
+        low, high = INTEGER_RANGES[target.dtype]
+        clipped = ops.clip(rounded, low - target.zero_point, high - target.zero_point)
+        return ops.cast(ops.cast(clipped, "int32") + target.zero_point, target.dtype)
 
 
 @register

@@ -137,6 +137,7 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
     """
 
     config_keys = ("filters", "output_padding", *QuantizedConvolution.config_keys)
+    builtin_block = 8
 
     def __init__(self, *, filters: int, output_padding: Size | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

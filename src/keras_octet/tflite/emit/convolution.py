@@ -73,8 +73,9 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
     """TRANSPOSE_CONV; kernel `(h, w, out, in)` becomes `(out, h, w, in)`.
 
     Zeros stand in the kernel for its dilation, and beyond its end when it is smaller than the
-    stride under SAME padding, a case that XNNPACK does not take. An output shorter than SAME
-    padding gives (some values of `output_padding`) is cut out of the VALID one.
+    stride under SAME padding, a case that XNNPACK does not take: unless the layer computes as
+    LiteRT's built-in kernel. An output shorter than SAME padding gives (some values of
+    `output_padding`) is cut out of the VALID one.
     """
     require_channels_last(layer)
     dilation, strides = pair(layer.dilation_rate), pair(layer.strides)
@@ -84,8 +85,9 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         for size, stride, length in zip(after, strides, before, strict=True)
     )
     same = layer.padding == "same" and not cut
+    fills = same and not getattr(layer, "builtin", False)
     windows = [
-        max((size - 1) * rate + 1, stride if same else 1)
+        max((size - 1) * rate + 1, stride if fills else 1)
         for size, rate, stride in zip(pair(layer.kernel_size), dilation, strides, strict=True)
     ]
 

@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ExportError
-from keras_octet.tflite.emit.arithmetic import binary, matmul, reduce, unary
+from keras_octet.tflite.emit.arithmetic import binary, matmul, reduce, strided_slice, unary
 from keras_octet.tflite.emit.common import NO_ACTIVATION, EmitFunction, fused_activation
 from keras_octet.tflite.graph import Graph
 
@@ -93,6 +93,13 @@ def emit_l2_normalization(layer: Any, graph: Graph, inputs: list[int], output: i
     """L2_NORMALIZATION over the last axis."""
     options = schema.L2NormOptionsT(fusedActivationFunction=NO_ACTIVATION)
     graph.operator("L2_NORMALIZATION", inputs, [output], options)
+
+
+def emit_strided_slice(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """STRIDED_SLICE."""
+    bounds = layer.begin, layer.end, layer.strides
+    masks = {key: getattr(layer, key) for key in layer.mask_keys}
+    strided_slice(graph, inputs[0], output, *bounds, **masks)
 
 
 def emit_pad(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:

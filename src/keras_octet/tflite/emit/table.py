@@ -11,6 +11,7 @@ from keras_octet.capture.keras_private import core_operations as core
 from keras_octet.capture.keras_private import math_operations
 from keras_octet.capture.keras_private import nn_operations as nn
 from keras_octet.capture.keras_private import numpy_operations as numpy
+from keras_octet.layers.operators import StridedSlice
 from keras_octet.tflite.emit import (
     activation,
     affine,
@@ -111,6 +112,7 @@ def _add_quantized() -> None:
     add_emitter(int8.emit_pair("DIV"), Q.QuantizedDivide)
     add_emitter(int8.emit_pair("SQUARED_DIFFERENCE"), Q.QuantizedSquaredDifference)
     add_emitter(int8.emit_pad, Q.QuantizedPad)
+    add_emitter(int8.emit_strided_slice, StridedSlice)
     add_emitter(int8.emit_matmul, Q.QuantizedMatmul)
     add_emitter(int8.emit_reduction("MEAN"), Q.QuantizedMean)
     add_emitter(int8.emit_reduction("SUM"), Q.QuantizedSum)

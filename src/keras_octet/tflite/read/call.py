@@ -170,9 +170,12 @@ def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
     """
     inputs = [tensors[i] for i in operator.inputs if i >= 0]
     running = [x for x in inputs if x.data is None] or inputs
-    # TRANSPOSE_CONV and some others read a shape first.
-    first = next((x for x in running if x.dtype in ("float32", "int8", "int16")), None)
-    dtype = first.dtype if first else (running[0].dtype if running else "")
+    # TRANSPOSE_CONV and some others read a shape first; GATHER may read from a constant.
+    known = [x.dtype for x in (*running, *inputs) if x.dtype in ("float32", "int8", "int16")]
+    dtype = known[0] if known else (running[0].dtype if running else "")
+    if operator.code in ("QUANTIZE", "DEQUANTIZE") and dtype == "uint8":
+        # At the inputs of int8 models that take uint8 images.
+        dtype = "int8"
     if operator.code == "EMBEDDING_LOOKUP" and operator.outputs:
         # What runs are the ids; a float result of an integer table is hybrid.
         dtype = tensors[operator.outputs[0]].dtype

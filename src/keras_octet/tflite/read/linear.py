@@ -111,9 +111,13 @@ def read_transpose_conv(call: ReadCall) -> Any:
         target[i] - ((source.shape[1 + i] - 1) * strides[i] + kernel.shape[1 + i] - cropped[i])
         for i in (0, 1)
     ]
+    # XNNPACK does not take windows that leave gaps under SAME padding.
+    gaps = any(size < stride for size, stride in zip(kernel.shape[1:3], strides, strict=True))
+    integer = {"builtin": True} if gaps and padding == "same" and call.kind == "int8" else {}
     layer = new_layer(
         call,
         "Conv2DTranspose",
+        **integer,
         filters=kernel.shape[0],
         kernel_size=kernel.shape[1:3],
         strides=strides,

@@ -13,7 +13,7 @@ from keras_octet.tflite.read import float_movement
 from keras_octet.tflite.read.call import ReadCall, qparams_of
 from keras_octet.tflite.read.float_common import positive_axis
 from keras_octet.tflite.read.options import activation_of
-from keras_octet.tflite.read.shapes import as_ints
+from keras_octet.tflite.read.shapes import as_ints, has_unknown
 
 
 def kept(call: ReadCall, *inputs: int) -> dict[str, Any]:
@@ -63,6 +63,27 @@ def read_concatenation(call: ReadCall) -> Any:
     if not is_quantized(call) or len(tensors) == 1 or activation_of(call):
         return float_movement.read_concatenation(call)
     return layers.QuantizedConcatenate(axis=axis, **kept(call, *indices))(tensors)
+
+
+def read_strided_slice(call: ReadCall) -> Any:
+    """STRIDED_SLICE with constant bounds, its masks as they are."""
+    bounds = [call.constant(index).reshape(-1) for index in (1, 2, 3)]
+    options = call.options
+    if any(map(has_unknown, bounds)) or 0 in bounds[2] or options.offset:
+        return float_movement.read_strided_slice(call)
+    begin, end, strides = map(as_ints, bounds)
+    layer = operators.StridedSlice(
+        begin=begin,
+        end=end,
+        strides=strides,
+        begin_mask=options.beginMask,
+        end_mask=options.endMask,
+        ellipsis_mask=options.ellipsisMask,
+        new_axis_mask=options.newAxisMask,
+        shrink_axis_mask=options.shrinkAxisMask,
+        name=call.name,
+    )
+    return layer(call.tensor(0))
 
 
 def read_pad(call: ReadCall) -> Any:
