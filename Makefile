@@ -3,7 +3,7 @@ PYTHON ?= python
 BACKENDS := tensorflow jax torch
 PYTEST_ARGS ?= -n auto
 
-.PHONY: check lint format types test slow examples docs demo $(addprefix test-,$(BACKENDS))
+.PHONY: check lint format types test slow examples consumers docs demo $(addprefix test-,$(BACKENDS))
 
 check: lint types test docs
 
@@ -30,6 +30,12 @@ slow:
 # On TensorFlow, whose converter some of them compare with.
 examples:
 	KERAS_BACKEND=tensorflow $(PYTHON) -m pytest -m slow tests/test_examples.py
+
+# Programs of others that read our files. TOSA's tools pin old libraries: an environment of their own.
+consumers:
+	$(PYTHON) -m pip install -e ".[consumers]"
+	$(PYTHON) -m venv build/tosa-tools
+	build/tosa-tools/bin/python -m pip install tosa-tools
 
 docs:
 	$(PYTHON) docs/generate_operations.py
