@@ -26,7 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("configurable",),
     ("observer_specs",),
     ("recipe",),
-    ("capture.graph", "tflite.graph", "tflite.info"),
+    ("capture.graph", "capture.origin", "tflite.graph", "tflite.info"),
     ("capture", "calibrate", "layers"),
     ("ops", "tflite.emit"),
     ("choose",),

@@ -168,6 +168,38 @@ def test_recipe_keeps_layers_in_float_and_reports_rules_without_match():
     assert sqnr(model.predict(x, verbose=0), q.predict(x, verbose=0)) > 25
 
 
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ({"keep_float": "head"}, {"head", "head_softmax"}),
+        ({"keep_float": "split"}, {"split_depthwise", "split", "split_silu_sigmoid", "split_silu"}),
+        ({"keep_float": "inner"}, {"inner_conv", "conv_relu"}),
+        ({"keep_float": "inner/conv"}, {"inner_conv", "conv_relu"}),
+        ({"keep_float": "inner_conv"}, {"inner_conv"}),
+        ({"keep_float": "conv"}, {"conv_to_2d", "conv", "inner_conv", "conv_relu"}),
+        ({"keep_float_types": "Conv1D"}, {"conv_to_2d", "conv", "inner_conv", "conv_relu"}),
+        ({"keep_float_types": "Softmax"}, {"head_softmax"}),
+        ({"rules": [ko.Rule(name="inner", layer_type="Dense", keep_float=True)]}, set()),
+    ],
+)
+def test_rules_are_about_the_layers_of_the_original(kept, expected):
+    """Composite layers, activations given as arguments, one dimension done in two, nesting."""
+    inner = keras.Sequential(
+        [keras.Input((12, 4)), L.Conv1D(4, 1, activation="relu", name="conv")], name="inner"
+    )
+    inputs = keras.Input((16, 3))
+    x = L.Conv1D(4, 3, name="conv")(inputs)
+    x = inner(L.SeparableConv1D(4, 3, activation="silu", name="split")(x))
+    x = L.GlobalAveragePooling1D()(x)
+    model = keras.Model(inputs, L.Dense(4, activation="softmax", name="head")(x))
+    q = ko.quantize(model, images(0, 8, 16, 3), recipe=ko.recipes.w8a8(**kept))
+    assert {row.name for row in q.report.layers if row.status == "float"} == expected
+    assert len(q.report.unmatched_rules) == (not expected)
+    types = {row.name: row.layer_type for row in q.report.layers}
+    assert (types["conv"], types["head"], types["split"]) == ("Conv1D", "Dense", "SeparableConv1D")
+    assert types["head_softmax"] == "Softmax"
+
+
 def test_integer_inputs_and_outputs():
     model, calibration, x = make("convolutional")
     q = ko.quantize(model, calibration)

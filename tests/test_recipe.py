@@ -163,22 +163,22 @@ def test_first_matching_rule_wins() -> None:
             Rule(layer_type="Conv2D", keep_float=True),
         )
     )
-    assert recipe.scheme_for("conv_1", "Conv2D") == Scheme(observer=MSE())
-    assert recipe.scheme_for("conv_2", "Conv2D") == dataclasses.replace(low, observer=Entropy())
-    assert recipe.scheme_for("stem", "Conv2D") is None
-    assert recipe.scheme_for("stem", "Dense") == Scheme()
-    assert recipe.scheme_for("CONV_2", "Dense") == Scheme()
+    assert recipe.scheme_for([("conv_1", "Conv2D")]) == Scheme(observer=MSE())
+    assert recipe.scheme_for([("conv_2", "Conv2D")]) == dataclasses.replace(low, observer=Entropy())
+    assert recipe.scheme_for([("stem", "Conv2D")]) is None
+    assert recipe.scheme_for([("stem", "Dense")]) == Scheme()
+    assert recipe.scheme_for([("CONV_2", "Dense")]) == Scheme()
 
 
 def test_a_float_operation_is_observed_as_the_recipe_says() -> None:
     recipe = recipes.w8a8(keep_float="a", observer=MSE(), rules=[Rule(name="b", observer=MinMax())])
-    assert recipe.observer_for("a", "Dense") == MSE()
-    assert recipe.observer_for("b", "Dense") == MinMax()
+    assert recipe.observer_for([("a", "Dense")]) == MSE()
+    assert recipe.observer_for([("b", "Dense")]) == MinMax()
 
 
 def test_unmatched_rules_are_reported() -> None:
     recipe = recipes.w8a8(keep_float=["conv_*", "conv_1", "predictions"], keep_float_types="GRU")
-    unmatched = recipe.unmatched(iter([("conv_1", "Conv2D"), ("head", "Dense")]))
+    unmatched = recipe.unmatched(iter([[("conv_1", "Conv2D")], [("head", "Dense")]]))
     assert [(rule.name, rule.layer_type) for rule in unmatched] == [
         ("predictions", None),
         (None, "GRU"),

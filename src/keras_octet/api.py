@@ -8,7 +8,8 @@ import keras
 
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.calibrate.run import calibrate as run_calibration
-from keras_octet.capture import capture
+from keras_octet.capture import capture, iter_nodes
+from keras_octet.capture.origin import labels, type_name
 from keras_octet.choose import Plan, choose
 from keras_octet.errors import CalibrationError, CaptureError
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
@@ -98,26 +99,27 @@ def quantize(
         inputs,
         outputs,
         name=model.name,
-        report=_report(plan),
+        report=_report(flat_model, plan),
         output_names=getattr(model, "output_names", None) or flat_model.output_names,
     )
     _copy_compilation(model, quantized)
     return quantized
 
 
-def _report(plan: Plan) -> QuantizationReport:
+def _report(flat_model: keras.Model, plan: Plan) -> QuantizationReport:
+    operations = {node.operation.name: node.operation for node in iter_nodes(flat_model)}
     rows = tuple(
         LayerReport(
             name=decision.name,
-            layer_type=decision.layer_type,
+            layer_type=type_name(operations[decision.name]),
             status=decision.status,
             reason=decision.reason
             or (f"into {decision.fused_into}" if decision.fused_into else ""),
         )
         for decision in plan.decisions.values()
     )
-    operations = [(decision.name, decision.layer_type) for decision in plan.decisions.values()]
-    unmatched = tuple(str(rule) for rule in plan.recipe.unmatched(operations))
+    known = [labels(node.operation) for node in iter_nodes(flat_model, inputs=True)]
+    unmatched = tuple(str(rule) for rule in plan.recipe.unmatched(known))
     return QuantizationReport(layers=rows, unmatched_rules=unmatched)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Self
@@ -22,6 +22,9 @@ RECIPE_VERSION = 1
 GRANULARITIES = ("per_channel", "per_tensor")
 WEIGHT_ROUNDINGS = ("squant", "nearest")
 BOUNDARY_DTYPES = ("float32", "int8")
+
+Labels = Collection[tuple[str, str]]
+"""What an operation may be called in a rule: pairs of a name and a class name."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -65,9 +68,11 @@ class Rule(Configurable):
     """An exception to a recipe's scheme for the operations that match.
 
     Attributes:
-        name: name of a layer, or a pattern with `*`, `?` and `[...]` (`fnmatch`, case matters).
+        name: name of a layer, or a pattern with `*`, `?` and `[...]` (`fnmatch`, case matters). A
+            layer inside a model or composite layer also goes by its path, as in `"encoder/conv"`;
+            the name of a model or composite layer stands for all that is inside.
         layer_type: class name of a layer, such as `"Conv2D"`, or a pattern. With both `name` and
-            `layer_type` given, both must match.
+            `layer_type` given, both must match the same layer.
         keep_float: leave the operation in float32.
         scheme: replaces the recipe's scheme.
         observer: replaces the observer of the scheme.
@@ -107,10 +112,12 @@ class Rule(Configurable):
                 f"Received: {self!r}"
             )
 
-    def matches(self, name: str, type_name: str) -> bool:
-        """Whether the rule is about the operation `name` of class `type_name`."""
-        return (self.name is None or fnmatchcase(name, self.name)) and (
-            self.layer_type is None or fnmatchcase(type_name, self.layer_type)
+    def matches(self, labels: Labels) -> bool:
+        """Whether the rule is about an operation with these labels."""
+        return any(
+            (self.name is None or fnmatchcase(name, self.name))
+            and (self.layer_type is None or fnmatchcase(type_name, self.layer_type))
+            for name, type_name in labels
         )
 
 
@@ -142,13 +149,13 @@ class Recipe(Configurable):
         choice("Recipe", "input_dtype", self.input_dtype, BOUNDARY_DTYPES)
         choice("Recipe", "output_dtype", self.output_dtype, BOUNDARY_DTYPES)
 
-    def rule_for(self, name: str, type_name: str) -> Rule | None:
-        """The first rule that matches the operation, or None."""
-        return next((rule for rule in self.rules if rule.matches(name, type_name)), None)
+    def rule_for(self, labels: Labels) -> Rule | None:
+        """The first rule that matches an operation with these labels, or None."""
+        return next((rule for rule in self.rules if rule.matches(labels)), None)
 
-    def scheme_for(self, name: str, type_name: str) -> Scheme | None:
-        """The scheme of the operation `name` of class `type_name`; None keeps it in float."""
-        rule = self.rule_for(name, type_name)
+    def scheme_for(self, labels: Labels) -> Scheme | None:
+        """The scheme of an operation with these labels; None keeps it in float."""
+        rule = self.rule_for(labels)
         if rule is None:
             return self.scheme
         if rule.keep_float:
@@ -158,23 +165,21 @@ class Recipe(Configurable):
             scheme = dataclasses.replace(scheme, observer=rule.observer)
         return scheme
 
-    def observer_for(self, name: str, type_name: str) -> Observer:
-        """The observer of the operation's outputs.
+    def observer_for(self, labels: Labels) -> Observer:
+        """The observer of the outputs of an operation with these labels.
 
         An operation kept in float has the recipe's own: its output is still quantized where an
         integer operation reads it.
         """
-        return (self.scheme_for(name, type_name) or self.scheme).observer
+        return (self.scheme_for(labels) or self.scheme).observer
 
-    def unmatched(self, operations: Iterable[tuple[str, str]]) -> tuple[Rule, ...]:
-        """The rules that match none of `operations`, pairs of name and class name.
+    def unmatched(self, operations: Iterable[Labels]) -> tuple[Rule, ...]:
+        """The rules that match none of the operations, given by their labels.
 
         A rule hidden behind earlier rules matches, and so is not reported.
         """
-        pairs = tuple(operations)
-        return tuple(
-            rule for rule in self.rules if not any(rule.matches(*operation) for operation in pairs)
-        )
+        operations = tuple(operations)
+        return tuple(rule for rule in self.rules if not any(map(rule.matches, operations)))
 
     def get_config(self) -> dict[str, Any]:
         """The recipe as nested dicts of JSON-compatible values, with a `"version"`."""

@@ -18,6 +18,7 @@ from keras_octet.calibrate.datasets import open_dataset
 from keras_octet.calibrate.observers import TensorObserver, make_observer
 from keras_octet.calibrate.progress import Progress
 from keras_octet.capture.graph import iter_nodes, tensor_name
+from keras_octet.capture.origin import labels
 from keras_octet.errors import CalibrationError
 from keras_octet.recipe import Recipe
 
@@ -100,8 +101,7 @@ def calibrate(
     recipe = recipe or Recipe()
     observed = _select(flat_model, tensors)
     observers: dict[str, TensorObserver] = {
-        item.name: make_observer(recipe.observer_for(item.name, type(item.operation).__name__))
-        for item in observed
+        item.name: make_observer(recipe.observer_for(labels(item.operation))) for item in observed
     }
     weighted = _weighted_inputs(flat_model)
     means = {item.name: ChannelMean() for item in observed if item.name in weighted}

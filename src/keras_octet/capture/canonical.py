@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_octet.capture.origin import copy_origin
+
 LINEAR_LAYERS: tuple[type, ...] = (
     keras.layers.Dense,
     keras.layers.Conv2D,
@@ -142,6 +144,8 @@ def make_weighted_layer(
 def with_weights(
     layer: keras.layers.Layer, input_shape: tuple[int | None, ...], **weights: np.ndarray
 ) -> keras.layers.Layer:
-    """A copy of a layer (same name, same settings) with other weights."""
+    """A copy of a layer (same name, settings and origin) with other weights."""
     config = {name: getattr(layer, name) for name in _SETTINGS[type(layer)]}
-    return make_weighted_layer(type(layer), layer.name, input_shape, weights, **config)
+    return copy_origin(
+        layer, make_weighted_layer(type(layer), layer.name, input_shape, weights, **config)
+    )

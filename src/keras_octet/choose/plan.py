@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.capture.graph import iter_nodes, tensor_name
+from keras_octet.capture.origin import labels
 from keras_octet.choose.fusion import fused_relus
 from keras_octet.choose.limits import find_violation
 from keras_octet.choose.ranges import assign_qparams
@@ -83,7 +84,7 @@ def choose(flat_model: keras.Model, calibration: Calibration, recipe: Recipe) ->
         for node in nodes:
             name = node.operation.name
             if reasons[name] is None and name not in fused.host_of:
-                scheme = recipe.scheme_for(name, type(node.operation).__name__)
+                scheme = recipe.scheme_for(labels(node.operation))
                 assert scheme is not None  # or it would stay float
                 output = tensors[fused.output_of(name)]
                 violation = find_violation(node, required[name], output, scheme)
@@ -111,7 +112,7 @@ def _float_reason(node: Any, recipe: Recipe) -> str | None:
     operation = find_operation(layer)
     if operation is None:
         return f"{type_name} has no integer form"
-    if recipe.scheme_for(layer.name, type_name) is None:
+    if recipe.scheme_for(labels(layer)) is None:
         return "kept in float by the recipe"
     tensors = [*node.input_tensors, *node.outputs]
     if any(not keras.backend.is_float_dtype(tensor.dtype) for tensor in tensors):
@@ -189,7 +190,7 @@ def _decision(
         layer_type=type_name,
         status="int8",
         activation=fused.activation_of(name),
-        scheme=recipe.scheme_for(name, type_name),
+        scheme=recipe.scheme_for(labels(node.operation)),
         inputs=required[name],
         output=tensors[fused.output_of(name)],
         output_name=fused.output_of(name),

@@ -10,6 +10,7 @@ import keras
 
 from keras_octet.calibrate.calibration import Calibration
 from keras_octet.capture.graph import tensor_name
+from keras_octet.capture.origin import labels
 from keras_octet.choose.fusion import FusedReLUs
 from keras_octet.ops import Output, fixed_output, operation_of
 from keras_octet.qparams import QParams
@@ -121,7 +122,7 @@ def _symmetric(
     """The tensors that the recipe or an operation wants with zero point 0."""
     for node in integer_nodes:
         layer = node.operation
-        scheme = recipe.scheme_for(layer.name, type(layer).__name__)
+        scheme = recipe.scheme_for(labels(layer))
         if scheme is not None and scheme.activation_symmetric:
             yield names_of[layer.name][-1]
         yield from (names_of[layer.name][i] for i in operation_of(layer).symmetric_inputs)

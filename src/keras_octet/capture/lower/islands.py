@@ -29,7 +29,7 @@ def emit_island(call: Call) -> Any:
         copy = alias(operation, name)
         if str(getattr(copy, "dtype", None)) in _REDUCED:
             copy.__dict__["dtype"] = "float32"
-        call.lowering.emitted.append(copy)
+        call.add(copy)
         args, kwargs = tree.map_structure(_own, (tuple(call.args), dict(call.kwargs)))
         outputs = copy(*args, **kwargs)
 
@@ -65,7 +65,7 @@ def _call_copy(layer: keras.layers.Layer, name: str, call: Call) -> Any:
     except Exception:  # Without a faithful config, share the caller's variables.
         copy = alias(layer, name)
         outputs = copy(*call.args, **call.kwargs)
-    call.lowering.emitted.append(copy)
+    call.add(copy)
     return outputs
 
 

@@ -11,6 +11,7 @@ import keras
 
 from keras_octet.capture import keras_private
 from keras_octet.capture.canonical import make_layer, make_weighted_layer
+from keras_octet.capture.origin import set_origin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ class Call:
         args, kwargs: of the call, KerasTensors replaced, variables and tensors as NumPy arrays.
         inputs: the caller's input KerasTensors: original dtypes and masks.
         outputs: the caller's output KerasTensors.
-        path: names of the models and composite layers around the operation.
+        path: the models and composite layers around the operation, outermost first.
         lowering: the walk that emits into the flat model.
         name: first choice for the name of what is emitted.
     """
@@ -37,7 +38,7 @@ class Call:
     kwargs: dict[str, Any]
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
-    path: tuple[str, ...]
+    path: tuple[keras.layers.Layer, ...]
     lowering: Lowering
     name: str
 
@@ -78,17 +79,20 @@ class Call:
             layer = make_layer(layer_class, name, **config)
         else:
             layer = make_weighted_layer(layer_class, name, inputs.shape, weights, **config)
-        self.lowering.emitted.append(layer)
-        return layer(inputs)
+        return self.add(layer)(inputs)
 
     def emit_operation(
         self, operation_class: type, *args: Any, suffix: str = "", **config: Any
     ) -> Any:
         """Call a fresh keras.ops Operation on flat-model tensors."""
         name = self.lowering.unique_name(self.name + suffix, self.path)
-        operation = operation_class(name=name, **config)
+        return self.add(operation_class(name=name, **config))(*args)
+
+    def add(self, operation: Any) -> Any:
+        """Count `operation` among what this call emits, and remember where it comes from."""
+        set_origin(operation, (*self.path, self.operation))
         self.lowering.emitted.append(operation)
-        return operation(*args)
+        return operation
 
 
 # A lowering returns what the call gives in the flat model, or None to keep a float island.

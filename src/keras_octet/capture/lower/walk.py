@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -27,11 +27,11 @@ class Lowering:
         self.emitted: list[Any] = []
         self._names: set[str] = set()
 
-    def unique_name(self, first_choice: str, path: tuple[str, ...] = ()) -> str:
-        """The first choice; when taken, the path joined by "_"; then numbered."""
+    def unique_name(self, first_choice: str, path: Sequence[keras.layers.Layer] = ()) -> str:
+        """The first choice; when taken, with the names of the path before it; then numbered."""
         name = first_choice.replace("/", "_")
         if name in self._names and path:
-            name = "_".join((*path, name)).replace("/", "_")
+            name = "_".join((*(layer.name for layer in path), name)).replace("/", "_")
         number, stem = 0, name
         while name in self._names:
             number += 1
@@ -53,7 +53,7 @@ class Lowering:
         self,
         nodes: Iterable[Any],
         tensors: dict[int, Any],
-        path: tuple[str, ...],
+        path: tuple[keras.layers.Layer, ...],
         name: str | None = None,
     ) -> None:
         """Lower nodes in order; `tensors` maps the id of the caller's tensors to the flat ones.
@@ -85,7 +85,7 @@ class Lowering:
             except CaptureError:
                 raise
             except Exception as error:
-                where = "/".join((*path, operation.name))
+                where = "/".join(layer.name for layer in (*path, operation))
                 raise CaptureError(
                     f"{type(operation).__name__} {where!r} could not be captured: "
                     f"{type(error).__name__}: {error}. Expected a layer or operation that can be "
@@ -131,7 +131,7 @@ class Lowering:
         num_emitted, names = len(self.emitted), set(self._names)
         tensors = self._bind(call, traced)
         name = layer.name if all_or_nothing or not layer._layers else None
-        self.inline(traced.nodes, tensors, (*call.path, layer.name), name)
+        self.inline(traced.nodes, tensors, (*call.path, layer), name)
         if all_or_nothing and not all(map(is_canonical, self.emitted[num_emitted:])):
             del self.emitted[num_emitted:]
             self._names = names
@@ -147,7 +147,7 @@ class Lowering:
         except TraceError:
             return None
         tensors = {id(traced.inputs[0]): x}
-        self.inline(traced.nodes, tensors, call.path, call.name)
+        self.inline(traced.nodes, tensors, (*call.path, call.operation), call.name)
         return tensors[id(traced.outputs)]
 
     def _bind(self, call: Call, traced: Trace) -> dict[int, Any]:
@@ -160,7 +160,7 @@ class Lowering:
         tensors: dict[int, Any] = {}
         for reference, value in zip(functional._inputs, values, strict=True):
             tensors[id(reference)] = self._adapt(call, value, reference)
-        self.inline(iter_nodes(functional), tensors, (*call.path, call.operation.name))
+        self.inline(iter_nodes(functional), tensors, (*call.path, call.operation))
         return [tensors[id(output)] for output in functional._outputs]
 
     def _adapt(self, call: Call, x: Any, reference: keras.KerasTensor) -> Any:

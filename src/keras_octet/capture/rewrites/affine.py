@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_octet.capture.canonical import make_layer, to_numpy, with_weights
+from keras_octet.capture.origin import copy_origin
 from keras_octet.windows import same_padding
 
 
@@ -71,17 +72,21 @@ class Affine:
             return self
         return Affine(self.scale[start:stop], self.offset[start:stop])
 
-    def layer(self, name: str) -> keras.layers.Rescaling:
-        """A Rescaling layer that computes the map."""
+    def layer(self, like: keras.layers.Rescaling, suffix: str = "") -> keras.layers.Rescaling:
+        """A Rescaling layer that computes the map, named as `like` is and of its origin."""
 
         def setting(values: np.ndarray) -> float | np.ndarray:
             if np.all(values == values[0]):
                 return float(values[0])
             return values.astype(np.float32)
 
-        return make_layer(
-            keras.layers.Rescaling, name, scale=setting(self.scale), offset=setting(self.offset)
+        made = make_layer(
+            keras.layers.Rescaling,
+            like.name + suffix,
+            scale=setting(self.scale),
+            offset=setting(self.offset),
         )
+        return copy_origin(like, made)
 
 
 def fold_after(layer: Any, input_shape: Any, affine: Affine) -> Any:

@@ -45,7 +45,7 @@ def merge_rescalings(replay: Replay, layer: Any, x: Any) -> Any:
     if node is None:
         return None
     affine = Affine.of(layer).after(Affine.of(node.operation))
-    return replay.apply(affine.layer(layer.name), node.input_tensors[0])
+    return replay.apply(affine.layer(layer), node.input_tensors[0])
 
 
 def fold_through_activation(replay: Replay, layer: Any, x: Any) -> Any:
@@ -93,7 +93,7 @@ def fold_through_concatenate(replay: Replay, layer: Any, x: Any) -> Any:
     assert affine is not None
     for i, source in enumerate(sources):
         part = affine.part(start, start + source.shape[-1])
-        parts.append(replay.apply(part.layer(f"{layer.name}_{i}"), source))
+        parts.append(replay.apply(part.layer(layer, f"_{i}"), source))
         start += source.shape[-1]
     return replay.apply(node.operation, parts)
 
@@ -108,4 +108,4 @@ def sink_reshape(replay: Replay, layer: Any, x: Any) -> Any:
     affine = None if size is None else Affine.of(layer).tiled(size)
     if affine is None or "float" not in source.dtype:
         return None
-    return replay.apply(node.operation, replay.apply(affine.layer(layer.name), source))
+    return replay.apply(node.operation, replay.apply(affine.layer(layer), source))

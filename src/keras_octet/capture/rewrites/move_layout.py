@@ -8,6 +8,7 @@ import keras
 
 from keras_octet.capture.canonical import make_layer
 from keras_octet.capture.graph import producer
+from keras_octet.capture.origin import copy_origin
 from keras_octet.capture.rewrites.affine import Affine
 from keras_octet.capture.rewrites.replay import Replay
 
@@ -22,7 +23,7 @@ def merge_permutes(replay: Replay, layer: Any, x: Any) -> Any:
         first = node.operation.dims
         dims = tuple(first[axis - 1] for axis in dims)
         (x,) = node.input_tensors
-        layer = make_layer(keras.layers.Permute, layer.name, dims=dims)
+        layer = copy_origin(layer, make_layer(keras.layers.Permute, layer.name, dims=dims))
         if dims != tuple(range(1, len(dims) + 1)):
             return replay.apply(layer, x)
     if dims == tuple(range(1, len(dims) + 1)):
@@ -95,11 +96,12 @@ def sink_below_concatenate(replay: Replay, layer: Any, tensors: Any) -> Any:
         length = -1
         if last is None:
             return None
-        move = make_layer(keras.layers.Reshape, move.name, target_shape=(length, last))
+        reshape = make_layer(keras.layers.Reshape, move.name, target_shape=(length, last))
+        move = copy_origin(move, reshape)
     else:
         return None
     axis = -1 if axis == new_rank - 1 else axis
-    merged = make_layer(keras.layers.Concatenate, layer.name, axis=axis)
+    merged = copy_origin(layer, make_layer(keras.layers.Concatenate, layer.name, axis=axis))
     return replay.apply(move, replay.apply(merged, sources))
 
 
