@@ -57,13 +57,16 @@ class ExportableModel(keras.Model):
             super().save(temporary, zipped=True, **kwargs)
             _compress(temporary)
 
-    def to_tflite(self, batch_size: int | None = None) -> bytes:
+    def to_tflite(self, batch_size: int | None = None, weights: str | None = None) -> bytes:
         """The model as the bytes of a `.tflite` file that computes the same bits.
 
         Args:
             batch_size: number of samples that the file takes at once, for consumers that want every
                 shape known. None: as in the model; an open batch size is 1 in the file, and
                 runtimes may resize it.
+            weights: `"float16"` halves a float file: constants are rounded to float16, and made
+                float32 when the file is loaded. `"float32"` stores them as they are. None: as the
+                `.tflite` file that the model came from did, if that changes no value.
 
         Raises:
             ExportError: naming every layer that `.tflite` cannot express; or the model has another,
@@ -72,7 +75,7 @@ class ExportableModel(keras.Model):
         from keras_octet.tflite.emit import EMITTERS
         from keras_octet.tflite.write import to_tflite
 
-        return to_tflite(self, EMITTERS, batch_size)
+        return to_tflite(self, EMITTERS, batch_size, weights)
 
     def export(
         self, filepath: str | os.PathLike[str], format: str | None = None, **kwargs: Any

@@ -53,11 +53,13 @@ class Case:
             the bytes, for an operator that the converter does not emit.
         inputs: arrays.
         fixed: the batch is not open.
+        float16: weights are stored so.
     """
 
     make: Any
     inputs: Sequence[np.ndarray]
     fixed: bool = False
+    float16: bool = False
 
 
 def converted(case: Case) -> bytes:
@@ -72,7 +74,11 @@ def converted(case: Case) -> bytes:
         ]
         output = case.make(inputs if len(inputs) > 1 else inputs[0])
         model = randomized(keras.Model(inputs, output))
-        return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        if case.float16:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        return bytes(converter.convert())
     function = tf.function(case.make).get_concrete_function(*specs)
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
 
@@ -523,6 +529,8 @@ CASES: dict[str, Case] = {
     "conv_2d_float": Case(
         L.Conv2D(5, (3, 2), strides=(2, 1), padding="same", activation="relu"), [floats(*IMAGE)]
     ),
+    "conv_2d_float16": Case(L.Conv2D(5, 3, activation="relu"), [floats(*IMAGE)], float16=True),
+    "fully_connected_float16": Case(L.Dense(5), [floats(6)], float16=True),
     "conv_2d_float_dilated": Case(
         L.Conv2D(5, 3, dilation_rate=2, activation="relu6"), [floats(*IMAGE)], fixed=True
     ),

@@ -1,7 +1,8 @@
 """Golden files in full int8: `python -m tests.golden.make_int8 [name ...]`.
 
-Needs TensorFlow, whose converter makes them. One file for an operator; its variants are outputs of
-one function, so that a hundred models need not be compiled.
+Needs TensorFlow, whose converter makes them, and `ai-edge-quantizer` for those named
+`..._by_litert`. One file for an operator; its variants are outputs of one function, so that a
+hundred models need not be compiled.
 """
 
 from __future__ import annotations
@@ -45,6 +46,14 @@ class Case:
 
 
 CASES: dict[str, Case] = {}
+# What the LiteRT quantizer has in int8 too.
+BY_LITERT = """
+    add arg_min average_pool_2d broadcast_to comparisons concatenation conv_2d depthwise_conv_2d div
+    fully_connected gather gather_nd gelu hard_swish logistic max_pool_2d mean mirror_pad mul pack
+    pad padv2 reduce_min relu requantize reshape resize_bilinear resize_nearest_neighbor rsqrt
+    select softmax space_to_depth split sqrt squared_difference strided_slice sub sum tanh transpose
+    transpose_conv unpack
+"""
 
 
 def case(name: str, *shapes: Shape, **options: Any) -> Callable[[Any], Any]:
@@ -61,30 +70,41 @@ def weights(*shape: int, scale: float = 0.3) -> tf.Tensor:
     return tf.constant((rng.normal(0, 1, shape) * size).astype(np.float32))
 
 
-def convert(case: Case) -> bytes:
+def convert(case: Case, by_litert: bool) -> bytes:
     specs = [tf.TensorSpec(shape, tf.float32) for shape in case.shapes]
     module = tf.Module()
     module.call = tf.function(case.function, input_signature=specs)
     concrete = module.call.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    if by_litert:
+        return quantized(bytes(converter.convert()), list(samples(case)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if not case.float_io:
         converter.inference_input_type = converter.inference_output_type = tf.int8
     if case.per_tensor:
         converter._experimental_disable_per_channel = True
-    names = list(inspect.signature(case.function).parameters)
-
-    def samples() -> Iterator[dict[str, np.ndarray]]:
-        for seed in range(10):
-            generator = np.random.default_rng(seed)
-            yield {
-                name: uniform(generator, shape, case.low, case.high)
-                for name, shape in zip(names, case.shapes, strict=True)
-            }
-
-    converter.representative_dataset = samples
+    converter.representative_dataset = lambda: samples(case)
     return bytes(converter.convert())
+
+
+def samples(case: Case) -> Iterator[dict[str, np.ndarray]]:
+    names = list(inspect.signature(case.function).parameters)
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        yield {
+            name: uniform(generator, shape, case.low, case.high)
+            for name, shape in zip(names, case.shapes, strict=True)
+        }
+
+
+def quantized(content: bytes, data: list[dict[str, np.ndarray]]) -> bytes:
+    """A float file with int8 weights and activations, by the LiteRT quantizer."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    found = quantizer.Quantizer(bytearray(content))
+    found.load_quantization_recipe(recipe.static_wi8_ai8())
+    return bytes(found.quantize(found.calibrate({"serving_default": data})).quantized_model)
 
 
 def uniform(generator: Any, shape: Shape, low: float, high: float) -> np.ndarray:
@@ -93,7 +113,7 @@ def uniform(generator: Any, shape: Shape, low: float, high: float) -> np.ndarray
 
 
 def inputs(case: Case, content: bytes) -> list[np.ndarray]:
-    """In the order of the file: int8 values, or float values a little beyond what was calibrated."""
+    """In the order of the file: int8 values, or float values a little beyond the calibrated ones."""
     generator = np.random.default_rng(7)
     graph = parse(content).subgraphs[0]
     found = []
@@ -333,6 +353,13 @@ def hard_swish(x):
     return x * tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
 
 
+@case("gelu_int8", ROWS, low=-4, high=4)
+def gelu(x):
+    # `tf.nn.gelu` uses erfc, which the converter does not know.
+    exact = 0.5 * x * (1.0 + tf.math.erf(x / np.float32(np.sqrt(2))))
+    return exact, tf.nn.gelu(x, approximate=True)
+
+
 @case("reshape_int8", (None, 6, 4))
 def reshape(x):
     return tf.reshape(x, (-1, 24)), tf.reshape(x, (-1, 2, 3, 4)), tf.reshape(x, (-1, 8))
@@ -505,10 +532,12 @@ def arg_min(x):
 
 def main() -> None:
     global rng
-    for name in sys.argv[1:] or CASES:
+    every = [*CASES, *(f"{name}_int8_by_litert" for name in BY_LITERT.split())]
+    for name in sys.argv[1:] or every:
+        case = CASES[name.removesuffix("_by_litert")]
         rng = np.random.default_rng(zlib.crc32(name.encode()))
-        content = convert(CASES[name])
-        record(name, content, inputs(CASES[name], content))
+        content = convert(case, name.endswith("_by_litert"))
+        record(name, content, inputs(case, content))
 
 
 if __name__ == "__main__":

@@ -129,6 +129,8 @@ class Graph:
     call: Call | None = None
     aliases: dict[int, int] = field(default_factory=dict)
     constant_names: Mapping[str, str] = field(default_factory=dict)
+    constant_storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    storage: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _constants: dict[Any, int] = field(default_factory=dict)
     _indices: dict[int, int] = field(default_factory=dict)
@@ -260,13 +262,18 @@ class Graph:
     ) -> None:
         """Append an operator; `code` is a name of `schema.BuiltinOperator`.
 
-        Constants get their names from `constant_names`, see `FileInfo`.
+        Constants get their names from `constant_names`, and `storage` how they are stored from
+        `constant_storage`; see `FileInfo`.
         """
         if self.call is not None:
             for position, index in enumerate(inputs):
-                name = self.constant_names.get(f"{self.call.operation.name}:{position}")
-                if name is not None and self.tensors[index].data is not None:
-                    self.tensors[index].name = name
+                if self.tensors[index].data is None:
+                    continue
+                key = f"{self.call.operation.name}:{position}"
+                if key in self.constant_names:
+                    self.tensors[index].name = self.constant_names[key]
+                if key in self.constant_storage:
+                    self.storage[index] = self.constant_storage[key]
         self.operators.append(Operator(code, list(inputs), list(outputs), options))
 
     def then(

@@ -25,6 +25,8 @@ class FileInfo:
             differ (Keras allows no `/`).
         constant_names: name of a constant in the file, by `"layer:i"` for input `i` of the operator
             that the layer becomes.
+        constant_storage: how the file stores a constant that it makes float32 with DEQUANTIZE, by
+            the same keys: `"dtype"`, `"name"`, for integers `"scale"`, `"zero_point"`, `"axis"`.
         tensor_qparams: parameters of a tensor, by the name of the Keras tensor, where the operation
             that makes it does not know them: inputs, and what only moves values.
         order: names of the layers and operations in the order of the operators.
@@ -37,6 +39,7 @@ class FileInfo:
     output_names: tuple[str, ...] = ()
     tensor_names: Mapping[str, str] = field(default_factory=dict)
     constant_names: Mapping[str, str] = field(default_factory=dict)
+    constant_storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tensor_qparams: Mapping[str, QParams] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     metadata: Mapping[str, bytes] = field(default_factory=dict)
@@ -50,6 +53,7 @@ class FileInfo:
             "output_names": list(self.output_names),
             "tensor_names": dict(self.tensor_names),
             "constant_names": dict(self.constant_names),
+            "constant_storage": {key: dict(x) for key, x in self.constant_storage.items()},
             "tensor_qparams": {
                 name: qparams.get_config() for name, qparams in self.tensor_qparams.items()
             },
@@ -68,6 +72,7 @@ class FileInfo:
             output_names=tuple(config["output_names"]),
             tensor_names=dict(config["tensor_names"]),
             constant_names=dict(config["constant_names"]),
+            constant_storage=dict(config["constant_storage"]),
             tensor_qparams={
                 name: QParams.from_config(qparams)
                 for name, qparams in config["tensor_qparams"].items()

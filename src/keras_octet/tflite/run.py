@@ -30,9 +30,9 @@ class Interpreter:
         )
         self._interpreter.allocate_tensors()
         signatures = self._interpreter.get_signature_list()
-        signature = next(iter(signatures.values()), {"inputs": [], "outputs": []})
-        self.input_names: list[str] = signature["inputs"]
-        self.output_names: list[str] = signature["outputs"]
+        signature: dict[str, list[str]] = next(iter(signatures.values()), {})
+        self.input_names = signature.get("inputs", [])
+        self.output_names = signature.get("outputs", [])
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         """Outputs for `inputs`, both in the order of the model; shapes may differ each time."""

@@ -19,12 +19,14 @@ from keras_octet.tflite.file import pack
 from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import Call, Graph, Quantization, Shape
 from keras_octet.tflite.info import FileInfo
+from keras_octet.tflite.storage import narrow_constants
 
 
 def to_tflite(
     model: keras.Model,
     emitters: Mapping[type, EmitFunction] = EMITTERS,
     batch_size: int | None = None,
+    weights: str | None = None,
 ) -> bytes:
     """Write `model` as a `.tflite` file.
 
@@ -38,6 +40,7 @@ def to_tflite(
         model: Functional or built Sequential model, channels last.
         emitters: emit function for each class of layer or operation; a subclass is another class.
         batch_size: number of samples that the file takes at once, where the model leaves it open.
+        weights: how float constants are stored, see `narrow_constants`.
 
     Returns:
         The bytes of the file.
@@ -54,7 +57,7 @@ def to_tflite(
         )
     _require_emitters(functional, emitters)
     info = getattr(model, "file_info", None) or FileInfo()
-    graph = Graph(constant_names=info.constant_names)
+    graph = Graph(constant_names=info.constant_names, constant_storage=info.constant_storage)
     read_as = _parameters_of_readers(functional)
     shapes = {} if batch_size is None else shapes_with_batch_size(functional, batch_size)
     for tensor in functional.inputs:
@@ -75,6 +78,7 @@ def to_tflite(
     inputs = [graph.index(tensor) for tensor in functional.inputs]
     outputs = _distinct_outputs(graph, inputs, [graph.index(x) for x in functional.outputs])
     fuse_activations(graph, outputs)
+    narrow_constants(graph, weights)
     return pack(
         graph,
         inputs,

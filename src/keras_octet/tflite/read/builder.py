@@ -20,6 +20,7 @@ from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
+from keras_octet.tflite.storage import storage_of
 
 
 @dataclass
@@ -60,6 +61,7 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
             output_names=tuple(output_names),
             tensor_names=builder.tensor_names,
             constant_names=builder.constant_names,
+            constant_storage=builder.constant_storage,
             tensor_qparams=builder.tensor_qparams,
             order=builder.order(inputs, outputs),
             metadata=file.metadata,
@@ -117,8 +119,8 @@ def _output_name(operator: Operator, subgraph: Subgraph) -> str:
 
 
 def layer_name(name: str) -> str:
-    """A tensor's name as Keras allows it: of several joined by `;` the first, no `/`."""
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "_", name.split(";")[0]).strip("_.-")
+    """A tensor's name as Keras allows it on every backend: of several joined by `;` the first."""
+    return re.sub(r"[^A-Za-z0-9_\-]+", "_", name.split(";")[0]).strip("_-")
 
 
 class _Builder:
@@ -134,6 +136,8 @@ class _Builder:
         self._held: dict[int, keras.KerasTensor] = {}
         self.tensor_names: dict[str, str] = {}
         self.constant_names: dict[str, str] = {}
+        self.constant_storage: dict[str, dict[str, Any]] = {}
+        self._storage: dict[int, dict[str, Any]] = {}
         self.tensor_qparams: dict[str, QParams] = {}
 
     def run(
@@ -170,6 +174,8 @@ class _Builder:
             folded = self._fold(operator)
             if folded is not None:
                 self._values.update(zip(operator.outputs, folded, strict=True))
+                if operator.code == "DEQUANTIZE":
+                    self._storage[operator.outputs[0]] = storage_of(tensors[operator.inputs[0]])
                 return
         kind = kind_of(operator, tensors)
         read = find_reader(operator.code, kind)
@@ -199,9 +205,11 @@ class _Builder:
                 f"{operator.code} {call.name!r} does not fit its tensors: {error}"
             ) from error
         for position, index in enumerate(operator.inputs):
-            if index != NO_TENSOR and tensors[index].data is not None:
-                layer = call.operator_name or call.name
-                self.constant_names[f"{layer}:{position}"] = tensors[index].name
+            key = f"{call.operator_name or call.name}:{position}"
+            if index in self._storage:
+                self.constant_storage[key] = self._storage[index]
+            if index in self._storage or (index >= 0 and tensors[index].data is not None):
+                self.constant_names[key] = tensors[index].name
         results = results if isinstance(results, (list, tuple)) else [results]
         if len(results) != len(operator.outputs):
             raise ModelFileError(

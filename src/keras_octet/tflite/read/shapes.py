@@ -15,7 +15,8 @@ import keras
 import numpy as np
 
 from keras_octet.errors import ModelFileError
-from keras_octet.tflite.graph import Operator, Quantization, Tensor
+from keras_octet.tflite.graph import Operator, Tensor
+from keras_octet.tflite.storage import dequantized
 
 # Of all that is folded in one file, over what its constants hold.
 MAX_ELEMENTS = 2**24
@@ -433,15 +434,6 @@ def _dequantize(call: _Fold) -> Any:
     if tensor is None or tensor.quantization is None:
         return None
     return dequantized(values, tensor.quantization)
-
-
-def dequantized(values: np.ndarray, quantization: Quantization) -> np.ndarray:
-    """`scale * (q - zero_point)` in float32, as LiteRT rounds it."""
-    shape = [1] * values.ndim
-    if quantization.scale.size > 1:
-        shape[quantization.axis] = -1
-    offset = values.astype(np.int64) - quantization.zero_point.reshape(shape)
-    return offset.astype(np.float32) * quantization.scale.reshape(shape)
 
 
 _MOVES: dict[str, Callable[[_Fold], Any]] = {
