@@ -68,6 +68,7 @@ MODELS: dict[str, list[Callable[[Any], Any]]] = {
     "PReLU": [one(slopes()), one(slopes(1, 2))],
     "ELU": [one(L.ELU())],
     "Activation": [one(L.Activation(name)) for name in ("sigmoid", "tanh", "gelu", "hard_silu")],
+    "Gelu": [one(ops.gelu), one(L.Activation(ops.gelu))],
     "Softmax": [one(L.Softmax()), one(L.Softmax(axis=1))],
     "Matmul": [two(lambda pair: ops.matmul(pair[0], ops.transpose(pair[1], (0, 1, 3, 2))))],
 }

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-from keras.src.ops.numpy import Matmul  # keras.ops exports functions only
 
 from keras_octet import layers
+from keras_octet.capture.keras_private import nn_operations, numpy_operations
 from keras_octet.layers import QuantizedLayer
 from keras_octet.qparams import QParams
 
@@ -81,9 +81,9 @@ def operation_of(layer: Any) -> Operation:
     return OPERATIONS[type(layer)]
 
 
-def activation_name(layer: keras.layers.Activation) -> str:
+def activation_name(layer: Any) -> str:
     """Name of the function of an `Activation` layer, `""` if it has none."""
-    return str(getattr(layer.activation, "__name__", ""))
+    return str(getattr(getattr(layer, "activation", None), "__name__", ""))
 
 
 def _refuse_activation(layer: Any, shapes: Shapes) -> str | None:
@@ -205,9 +205,12 @@ def _rows() -> list[Operation]:
         Operation(float_layer=K.Activation, quantized_layer=Q.QuantizedActivation,
                   arguments=lambda layer: {"activation": activation_name(layer)},
                   refusal=_refuse_activation),
+        # The exact one is an Activation of a flat model.
+        Operation(float_layer=nn_operations.Gelu, quantized_layer=Q.QuantizedActivation,
+                  arguments=lambda operation: {"activation": "gelu_tanh"}),
         Operation(float_layer=K.Softmax, quantized_layer=Q.QuantizedSoftmax, output=Output.FIXED,
                   fixed_output=SOFTMAX_OUTPUT, arguments=_no_arguments, refusal=_refuse_softmax),
-        Operation(float_layer=Matmul, quantized_layer=Q.QuantizedMatmul,
+        Operation(float_layer=numpy_operations.Matmul, quantized_layer=Q.QuantizedMatmul,
                   symmetric_inputs=(1,), arguments=_no_arguments, refusal=_refuse_matmul),
     ]  # fmt: skip
 

@@ -6,7 +6,11 @@ from typing import Any
 
 import keras
 
-from keras_octet.capture.keras_private import core_operations, numpy_operations
+from keras_octet.capture.keras_private import (
+    core_operations,
+    nn_operations,
+    numpy_operations,
+)
 
 _LAYERS: tuple[type, ...] = (
     keras.layers.InputLayer,
@@ -45,6 +49,7 @@ _OPERATIONS: tuple[type, ...] = (
     numpy_operations.GetItem,
     numpy_operations.Mean,
     core_operations.Slice,
+    nn_operations.Gelu,
 )
 
 INTERPOLATIONS = ("nearest", "bilinear")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_octet.capture import keras_private
 from keras_octet.capture.graph import iter_nodes
 from keras_octet.capture.rewrites import fold_rescaling, move_layout
 from keras_octet.capture.rewrites.fold_forward import ForwardFolding
@@ -35,6 +36,7 @@ _RULES: Rules = {
     keras.layers.LeakyReLU: _SINK,
     keras.layers.ELU: _SINK,
     keras.layers.Activation: _SINK,
+    keras_private.nn_operations.Gelu: _SINK,
     keras.layers.Softmax: (move_layout.sink_below_last_axis,),
     keras.layers.Add: _SINK_MERGE,
     keras.layers.Subtract: _SINK_MERGE,
