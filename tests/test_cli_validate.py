@@ -84,7 +84,7 @@ def test_json_has_everything_but_what_is_only_drawn(folder: Path) -> None:
 
 
 def test_limits_that_are_not_kept_are_exit_code_3(folder: Path) -> None:
-    limits = ["--max-drop", "0.01", "--min-agreement", "0.5", "--min-sqnr", "99"]
+    limits = ["--max-drop", "0.5", "--min-agreement", "0.5", "--min-sqnr", "99"]
     done = octet(*VALIDATE, *limits, "--no-latency", "--report", "r.txt")
     assert done.exit_code == 3
     assert "FAILED" in done.stdout

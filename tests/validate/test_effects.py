@@ -14,7 +14,7 @@ from tests.models import make
 from tests.validate.support import classifier, quick, sqnr
 
 
-@pytest.mark.parametrize("name", ["convolutional", "u_net", "dense_autoencoder", "nested"])
+@pytest.mark.parametrize("name", ["convolutional", "u_net"])
 def test_all_gates_at_one_are_the_quantized_model_to_the_bit(name: str) -> None:
     model, calibration, data = make(name)
     quantized = ko.quantize(model, calibration)
@@ -48,8 +48,9 @@ def calibration_data() -> np.ndarray:
 
 def test_effects_and_trials_of_a_report() -> None:
     model, quantized, x, _ = classifier()
-    report = quick(model, quantized, x, layer_samples=64, effects=True)
-    assert report.num_effect_samples == 64
+    x = x[:128]
+    report = quick(model, quantized, x, layer_samples=None, effects=True)
+    assert report.num_effect_samples == len(x)
     reference = model.predict(x, verbose=0)
     rows = {row.name: row for row in report.layers}
     alone = ko.recipes.w8a8(
@@ -57,10 +58,9 @@ def test_effects_and_trials_of_a_report() -> None:
         + ["stem_relu"]
     )
     received = ko.quantize(model, calibration_data(), recipe=alone).predict(x, verbose=0)
-    # The samples are not all of x, but spread over it.
-    assert rows["depthwise"].effect == pytest.approx(sqnr(reference, received), abs=1.5)
+    assert rows["depthwise"].effect == pytest.approx(sqnr(reference, received), abs=0.05)
     assert [len(trial.layers) for trial in report.trials] == [0, 1, 2, 3, 5, 8]
-    assert report.trials[0].sqnr == pytest.approx(report.outputs[0].difference.sqnr, abs=1.5)
+    assert report.trials[0].sqnr == pytest.approx(report.outputs[0].difference.sqnr, abs=1e-3)
     worst = [row.name for row in report.worst_layers() if row.layer_type != "Quantize"]
     assert report.trials[3].layers == tuple(worst[:3])
     assert report.trials[5].sqnr > report.trials[0].sqnr + 10

@@ -153,6 +153,23 @@ def test_usual_metrics_against_numpy() -> None:
     assert all(spec.lower_is_better for spec in specs)
 
 
+def test_of_equal_scores_the_lower_class_comes_first() -> None:
+    top_1, top_5 = default_metrics(OutputTask(task=Task.CLASSIFICATION), (None, 8))
+    scores = np.zeros((8, 8), np.float32)
+    found = results([top_1, top_5], np.arange(8), scores)
+    assert found == {"top-1 accuracy": 1 / 8, "top-5 accuracy": 5 / 8}
+    nothing = results([top_5], np.arange(8), np.full((8, 8), np.nan))
+    assert nothing == {"top-5 accuracy": 0.0}
+
+
+def test_weights_and_positions_of_a_segmentation() -> None:
+    (spec,) = default_metrics(OutputTask(task=Task.CLASSIFICATION), (None, 2, 3))
+    metric = spec.make()
+    scores = np.eye(3, dtype=np.float32)[np.array([[0, 1], [2, 2]])]
+    metric.update(np.array([[0, 1], [2, 0]]), scores, np.array([1.0, 3.0]))
+    assert metric.result() == (2 * 1 + 3) / (2 * 1 + 2 * 3)
+
+
 class NoConfig(keras.metrics.Metric):
     def __init__(self, required: int) -> None:
         super().__init__(name="no_config")

@@ -304,6 +304,9 @@ def test_advice_when_no_few_layers_are_to_blame() -> None:
     trials = [FloatTrial(layers=(), sqnr=18.0), FloatTrial(layers=("logits",), sqnr=18.5)]
     advice = advised(layer("logits", 39.0), trials=trials)[0]
     assert "No few layers are to blame" in advice.problem
+    assert (advice.action[:9], advice.code) == ("Calibrate", "")
+    advice = advised(layer("logits", 39.0, better_range_gain=2.0), trials=trials)[0]
+    assert "MSE" in advice.code
     model, _, x, _ = classifier()
     run_code(advice.code, model, x[:8])
 

@@ -22,6 +22,8 @@ SMALL_GAP = 10.0
 TRIAL_GAIN = 3.0
 CLIPPED_SHARE = 1e-3
 RANGE_GAIN = 3.0
+# On average over the layers, it is worth another observer.
+MEAN_RANGE_GAIN = 1.0
 MUCH_NARROWER = 0.9
 # Half of the error or more comes from the weights if they alone are within 3 dB of the whole.
 WEIGHTS_GAP = 3.0
@@ -51,6 +53,8 @@ def _from_trials(report: ValidationReport) -> list[Advice]:
         if trial.sqnr >= baseline.sqnr + TRIAL_GAIN:
             return [_keep_in_float(trial, baseline, rows, report.num_effect_samples)]
     best = max(others, key=lambda trial: trial.sqnr)
+    gains = [row.activation.better_range_gain for row in report.layers if row.activation]
+    finer = sum(gains) / max(len(gains), 1) >= MEAN_RANGE_GAIN
     return [
         Advice(
             layer="",
@@ -58,8 +62,12 @@ def _from_trials(report: ValidationReport) -> list[Advice]:
                 f"No few layers are to blame: with the {len(best.layers)} that cost most in float "
                 f"the outputs would be at {best.sqnr:.1f} dB instead of {baseline.sqnr:.1f} dB."
             ),
-            action="Choose all ranges by their squared error, or calibrate on more samples.",
-            code=f"recipe = ko.recipes.w8a8(observer=ko.MSE())\n{QUANTIZE}",
+            action=(
+                "Choose all ranges by their squared error."
+                if finer
+                else "Calibrate on more samples, of every kind the model will see."
+            ),
+            code=f"recipe = ko.recipes.w8a8(observer=ko.MSE())\n{QUANTIZE}" if finer else "",
         )
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import keras
@@ -63,6 +64,44 @@ class KerasMetric:
         return float(np.reshape(value, ()))
 
 
+class TopAccuracy:
+    """Share of samples whose class is among the `count` with the highest scores.
+
+    Of equal scores those of lower classes come first, as for `argmax`. Keras counts all of them as
+    in, and int8 scores are often equal.
+
+    Args:
+        count: such as 1 or 5.
+        one_hot: labels are vectors rather than class numbers.
+    """
+
+    def __init__(self, count: int, *, one_hot: bool) -> None:
+        self._count = count
+        self._one_hot = one_hot
+        self._right = 0.0
+        self._total = 0.0
+
+    def update(self, labels: np.ndarray, predictions: np.ndarray, weight: Any) -> None:
+        scores = predictions.reshape(-1, predictions.shape[-1])
+        classes = np.argmax(labels, axis=-1) if self._one_hot else labels
+        classes = classes.reshape(-1, 1).astype(np.int64)
+        own = np.take_along_axis(scores, classes, axis=1)
+        before = np.arange(scores.shape[1]) < classes
+        rank = np.count_nonzero((scores > own) | ((scores == own) & before), axis=1)
+        right = (rank < self._count) & ~np.isnan(own[:, 0])
+        if weight is None:
+            self._right += float(np.count_nonzero(right))
+            self._total += right.size
+        else:
+            # One weight a sample, or one a position.
+            each = np.repeat(weight.reshape(-1), right.size // weight.size)
+            self._right += float(np.sum(each * right))
+            self._total += float(np.sum(each))
+
+    def result(self) -> float:
+        return self._right / self._total if self._total else float("nan")
+
+
 class MeanScore:
     """Mean score of the samples whose label is `label`; NaN without any."""
 
@@ -113,23 +152,24 @@ def anomaly_scores(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 def default_metrics(found: OutputTask, shape: Sequence[int | None]) -> list[MetricSpec]:
     """The usual metrics of a task, for an output of this shape."""
-    metrics = keras.metrics
     if found.task is Task.CLASSIFICATION:
-        top_1, top_5 = (
-            (metrics.CategoricalAccuracy, metrics.TopKCategoricalAccuracy)
-            if found.one_hot
-            else (metrics.SparseCategoricalAccuracy, metrics.SparseTopKCategoricalAccuracy)
-        )
-        specs = [_keras_spec(top_1(name="top-1 accuracy"))]
-        if (shape[-1] or 0) > 5:
-            specs.append(_keras_spec(top_5(k=5, name="top-5 accuracy")))
-        return specs
+        counts = (1, 5) if (shape[-1] or 0) > 5 else (1,)
+        return [
+            MetricSpec(
+                name=f"top-{count} accuracy",
+                lower_is_better=False,
+                make=partial(TopAccuracy, count, one_hot=found.one_hot),
+            )
+            for count in counts
+        ]
     if found.task is Task.BINARY:
         several = shape[-1] not in (None, 1) and len(shape) > 1
         return [
-            _keras_spec(metrics.BinaryAccuracy(name="accuracy", threshold=found.threshold)),
+            _keras_spec(keras.metrics.BinaryAccuracy(name="accuracy", threshold=found.threshold)),
             _keras_spec(
-                metrics.AUC(name="AUROC", from_logits=not found.probabilities, multi_label=several)
+                keras.metrics.AUC(
+                    name="AUROC", from_logits=not found.probabilities, multi_label=several
+                )
             ),
         ]
     if found.task is Task.ANOMALY:
@@ -143,8 +183,8 @@ def default_metrics(found: OutputTask, shape: Sequence[int | None]) -> list[Metr
         ]
     prefix = "reconstruction " if found.task is Task.RECONSTRUCTION else ""
     return [
-        _keras_spec(metrics.MeanAbsoluteError(name=f"{prefix}MAE")),
-        _keras_spec(metrics.MeanSquaredError(name=f"{prefix}MSE")),
+        _keras_spec(keras.metrics.MeanAbsoluteError(name=f"{prefix}MAE")),
+        _keras_spec(keras.metrics.MeanSquaredError(name=f"{prefix}MSE")),
     ]
 
 
