@@ -13,6 +13,7 @@ from keras_octet.capture.origin import labels, type_name
 from keras_octet.choose import Plan, choose
 from keras_octet.errors import CalibrationError, CaptureError
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
+from keras_octet.observing import litert_runner
 from keras_octet.recipe import Recipe, recipes
 from keras_octet.transform import transform
 
@@ -56,7 +57,13 @@ def _calibrate(
     flat_model: keras.Model, dataset: Any, recipe: Recipe | None, progress: bool | None
 ) -> Calibration:
     shown = True if progress is None else progress
-    return run_calibration(flat_model, dataset, recipe=recipe or recipes.w8a8(), progress=shown)
+    return run_calibration(
+        flat_model,
+        dataset,
+        recipe=recipe or recipes.w8a8(),
+        progress=shown,
+        make_runner=litert_runner,
+    )
 
 
 def quantize(

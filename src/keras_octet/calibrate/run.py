@@ -19,6 +19,7 @@ from keras_octet.calibrate.observers import TensorObserver, make_observer
 from keras_octet.calibrate.progress import Progress
 from keras_octet.capture.graph import iter_nodes, tensor_name
 from keras_octet.capture.origin import labels
+from keras_octet.cores import num_cores, run_on_cores
 from keras_octet.errors import CalibrationError
 from keras_octet.recipe import Recipe
 
@@ -113,15 +114,10 @@ def calibrate(
     with Progress("Calibrating", total=batches.num_batches, enabled=progress) as bar:
         for batch in micro_batches(batches.iterator, sizes, always_pad=sizes.fixed is not None):
             values = run(batch.arrays)
-            inputs = {
-                tensor_name(t): a for t, a in zip(flat_model.inputs, batch.arrays, strict=True)
-            }
-            for item in observed:
-                # Popped, so that each array is freed once it is observed.
-                array = inputs[item.name] if item.is_input else values.pop(item.name)
-                array = _observe(observers[item.name], array, item, batch, sizes.fixed)
-                if item.name in means:
-                    means[item.name].update(array)
+            values.update(
+                (tensor_name(t), a) for t, a in zip(flat_model.inputs, batch.arrays, strict=True)
+            )
+            _observe_all(observed, values, observers, means, batch, sizes.fixed)
             num_samples += batch.num_samples
             bar.update(batch.batches[1], f"{num_samples} samples")
     return Calibration(observers, num_samples=num_samples, channel_means=means)
@@ -195,6 +191,36 @@ class _MicroBatchSizes:
             except (TypeError, ValueError, NotImplementedError):
                 return MEMORY_BUDGET  # not known: one sample at a time
         return sum(4 * int(np.prod([size or 1 for size in shape])) for shape in shapes)
+
+
+def _observe_all(
+    observed: list[_Observed],
+    values: dict[str, np.ndarray],
+    observers: dict[str, TensorObserver],
+    means: dict[str, ChannelMean],
+    batch: MicroBatch,
+    fixed: int | None,
+) -> None:
+    """Update observers and means with a micro-batch, on all cores; `values` is emptied."""
+    # Taking the next item of this iterator is atomic, so each tensor is one thread's.
+    waiting = iter(enumerate(observed))
+    failures: list[tuple[int, CalibrationError]] = []
+
+    def observe_some() -> None:
+        for position, item in waiting:
+            # Popped, so that each array is freed once it is observed.
+            array = values.pop(item.name)
+            try:
+                array = _observe(observers[item.name], array, item, batch, fixed)
+            except CalibrationError as error:
+                failures.append((position, error))
+                return
+            if item.name in means:
+                means[item.name].update(array)
+
+    run_on_cores(observe_some, num_cores())
+    if failures:
+        raise min(failures, key=lambda failure: failure[0])[1]
 
 
 def _observe(

@@ -12,8 +12,8 @@ from statistics import median
 
 import numpy as np
 
+from keras_octet.cores import num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source
-from keras_octet.engines.cores import num_cores
 from keras_octet.engines.litert import LITERT
 from keras_octet.engines.openvino import OPENVINO
 from keras_octet.engines.pieces import can_cut

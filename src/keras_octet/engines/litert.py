@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_octet.cores import num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
-from keras_octet.engines.cores import num_cores
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from keras_octet.cores import run_on_cores
 from keras_octet.engines.base import Source
-from keras_octet.engines.cores import run_on_cores
 
 RunInto = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], object]
 """Runs a piece: from its inputs into arrays for its outputs."""

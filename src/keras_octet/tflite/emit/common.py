@@ -33,6 +33,9 @@ def activation_name(layer: Any) -> str:
         return "linear"
     if isinstance(activation, str):
         return activation
+    name = getattr(activation, "__name__", "")
+    if getattr(keras.activations, name, None) is activation:
+        return str(name)  # what `serialize` gives, which would import TensorFlow to find out
     name = keras.activations.serialize(activation)
     if not isinstance(name, str):
         raise ExportError(

@@ -34,13 +34,21 @@ def run_on_cores(work: Callable[[], None], num_workers: int) -> None:
     Raises the error of a worker. Meant for work that releases the interpreter lock and takes its
     share from a common iterator.
     """
-    futures = [_executor().submit(work) for _ in range(num_workers - 1)]
+    # A worker that has not begun when all is done has nothing to do; what waits in the executor's
+    # queue until then must not hold on to the data of `work`.
+    shared = [work]
+
+    def share() -> None:
+        for function in tuple(shared):
+            function()
+
+    futures = [_executor().submit(share) for _ in range(num_workers - 1)]
     try:
         work()
     finally:
-        # A worker that has not begun finds nothing left to do.
         waiting = [future for future in futures if not future.cancel()]
         errors = [future.exception() for future in waiting]
+        shared.clear()
     for error in errors:
         if error is not None:
             raise error
