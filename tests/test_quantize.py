@@ -209,8 +209,39 @@ def test_integer_inputs_and_outputs():
     (qparams,) = integer.input_qparams.values()
     received = integer.predict(qparams.quantize(x), verbose=0)
     assert received.dtype == np.int8
-    output = ko.QParams(scale=1 / 256, zero_point=-128)
+    (output,) = integer.output_qparams.values()
+    assert output == ko.QParams(scale=1 / 256, zero_point=-128)
     np.testing.assert_array_equal(output.dequantize(received), q.predict(x, verbose=0))
+    assert not q.output_qparams
+
+
+def test_integer_inputs_and_outputs_of_float_layers(tmp_path):
+    inputs = {"a": keras.Input((8,), name="a"), "b": keras.Input((8,), name="b")}
+    wave = ops.sin(2.0 * ops.exp(inputs["a"]))
+    outputs = {"wave": wave, "sum": L.Add()([wave, inputs["b"]]), "same": inputs["b"]}
+    model = keras.Model(inputs, outputs)
+    data = {"a": images(0, 100, 8), "b": images(1, 100, 8)}
+    recipe = ko.recipes.w8a8(input_dtype="int8", output_dtype="int8")
+    q = ko.quantize(model, data, recipe=recipe)
+    assert {str(tensor.dtype) for tensor in [*q.inputs, *q.outputs]} == {"int8"}
+    q.save(tmp_path / "q.keras")
+    q = keras.saving.load_model(tmp_path / "q.keras")
+    x = {name: q.input_qparams[name].quantize(values) for name, values in data.items()}
+    received, expected = q.predict(x, verbose=0), model.predict(data, verbose=0)
+    targets = [q.output_qparams[name] for name in q.output_names]
+    for reference, values, target in zip(flat(expected), flat(received), targets, strict=True):
+        assert values.dtype == np.int8
+        assert sqnr(reference, target.dequantize(values)) > 25
+
+
+def test_an_input_that_nothing_reads_stays_float():
+    inputs = [keras.Input((4,), name="a"), keras.Input((4,), name="b")]
+    model = keras.Model(inputs, [L.Dense(2)(inputs[0]), inputs[1]])
+    data = [images(0, 20, 4), images(1, 20, 4)]
+    recipe = ko.recipes.w8a8(input_dtype="int8", output_dtype="int8")
+    q = ko.quantize(model, data, recipe=recipe)
+    assert [str(tensor.dtype) for tensor in q.inputs] == ["int8", "float32"]
+    np.testing.assert_array_equal(q.predict([data[0].astype("int8"), data[1]])[1], data[1])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from keras_octet.exportable import ExportableModel
 from keras_octet.layers import QuantizedLayer, QuantizedLinear
 from keras_octet.layers.base import register
 from keras_octet.predicting import predict_batches
+from keras_octet.qparams import QParams
 from keras_octet.running import Runner
 
 # One model is compiled at a time; that threads wait for each other here is rare.
@@ -288,4 +289,16 @@ class QuantizedModel(ExportableModel):
                     index = [id(x) for x in node.input_tensors].index(id(tensor))
                     qparams = layer.input_qparams[index] if layer.input_qparams else None
                     found[tensor.name] = qparams or layer.output_qparams
+        return found
+
+    @property
+    def output_qparams(self) -> dict[str, QParams]:
+        """Name of each int8 output (as in `output_names`) to its parameters."""
+        found = {}
+        for name, tensor in zip(self.output_names, self.outputs, strict=True):
+            layer = tensor._keras_history.operation
+            if isinstance(layer, QuantizedLayer) and layer.output_qparams is not None:
+                found[name] = layer.output_qparams
+            elif tensor.name in self.input_qparams and str(tensor.dtype) == "int8":
+                found[name] = self.input_qparams[tensor.name]
         return found

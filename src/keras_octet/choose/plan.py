@@ -97,6 +97,7 @@ def choose(flat_model: keras.Model, calibration: Calibration, recipe: Recipe) ->
     for node in nodes:
         name = node.operation.name
         decisions[name] = _decision(node, reasons[name], fused, required, tensors, recipe)
+    tensors |= _boundary_qparams(flat_model, set(tensors), calibration, recipe)
     means = {name: calibration.channel_mean(name) for name in tensors}
     return Plan(
         decisions=decisions,
@@ -104,6 +105,26 @@ def choose(flat_model: keras.Model, calibration: Calibration, recipe: Recipe) ->
         recipe=recipe,
         channel_means={name: mean for name, mean in means.items() if mean is not None},
     )
+
+
+def _boundary_qparams(
+    flat_model: keras.Model, known: set[str], calibration: Calibration, recipe: Recipe
+) -> dict[str, QParams]:
+    """Parameters of the inputs and outputs to be int8 that only float operations touch."""
+    read = {id(tensor) for node in iter_nodes(flat_model) for tensor in node.input_tensors}
+    unread = {id(tensor) for tensor in flat_model.inputs} - read
+    wanted = flat_model.inputs if recipe.input_dtype == "int8" else []
+    wanted = wanted + (flat_model.outputs if recipe.output_dtype == "int8" else [])
+    wanted = [tensor for tensor in wanted if id(tensor) not in unread]
+    found = {}
+    for tensor in wanted:
+        name = tensor_name(tensor)
+        if name not in known and keras.backend.is_float_dtype(tensor.dtype):
+            scheme = recipe.scheme_for(labels(tensor._keras_history.operation)) or recipe.scheme
+            symmetric = scheme.activation_symmetric
+            low, high = calibration.range(name, symmetric=symmetric)
+            found[name] = QParams.from_range(low, high, symmetric=symmetric)
+    return found
 
 
 def _float_reason(node: Any, recipe: Recipe) -> str | None:

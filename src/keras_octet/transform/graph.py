@@ -116,9 +116,9 @@ def transform(flat_model: keras.Model, plan: Plan) -> tuple[Any, Any]:
 
     def output(tensor: keras.KerasTensor) -> Tensor:
         name = tensor_name(tensor)
-        stored = builder.stored_qparams(name)
-        if recipe.output_dtype == "int8" and stored is not None:
-            return builder.as_integer(name, stored)
+        qparams = plan.tensors.get(name)
+        if recipe.output_dtype == "int8" and qparams is not None:
+            return builder.as_integer(name, qparams)
         return builder.as_float(name)
 
     return (
