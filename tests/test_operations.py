@@ -149,6 +149,27 @@ def test_between_scales_too_far_apart_to_requantize(largest: float) -> None:
     assert_equal(q.predict(x, verbose=0), received)
 
 
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+@pytest.mark.parametrize("dead", [[1], [0, 1, 2]])
+@pytest.mark.parametrize("spread", [1.0, 1e4])
+def test_channels_without_weights_keep_their_bias(
+    granularity: str, dead: list[int], spread: float
+) -> None:
+    inputs = keras.Input((6,))
+    model = randomize(keras.Model(inputs, L.Dense(3, name="dense")(inputs)))
+    kernel, bias = model.get_layer("dense").get_weights()
+    kernel[:, dead] = 0.0
+    model.get_layer("dense").set_weights([kernel / spread, bias])
+    x = spread * images(0, 50, 6)
+    q = ko.quantize(model, x, recipe=ko.recipes.w8a8(weight_granularity=granularity))
+    received = q.predict(x, verbose=0)
+    assert q.engine == "litert"
+    step = q.get_layer("dense").output_qparams.scale
+    assert np.abs(received - model.predict(x, verbose=0))[:, dead].max() <= 0.51 * step
+    q.engine = "keras"
+    assert_equal(q.predict(x, verbose=0), received)
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "gelu", "hard_silu"])
 @pytest.mark.parametrize(("largest", "companion"), [(200.0, 1.0), (1.0, 1.0), (1.0, 1e4)])
 def test_activations_at_extreme_scales(name: str, largest: float, companion: float) -> None:
