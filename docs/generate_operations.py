@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from keras_octet.capture.lower import registry as lowerings
+from keras_octet.capture.lower.registry import lowered_classes
 from keras_octet.ops import OPERATIONS, Operation, Output
 from keras_octet.tflite.emit import EMITTERS
 
@@ -32,7 +29,7 @@ inputs (integers are copied, so all share one scale), or the int8 specification.
 operations that take a following ReLU or ReLU6 in for free. *TFLite* marks those that
 `QuantizedModel.export` writes.
 
-| Keras | quantized layer | output | ReLU | TFLite | reasons to stay in float |
+| Keras | quantized layer | output | ReLU | TFLite | stays in float with |
 | --- | --- | --- | --- | --- | --- |
 """
 
@@ -62,7 +59,7 @@ def page() -> str:
     """The text of the page."""
     rows = "".join(_row(operation) for operation in OPERATIONS.values())
     quantized = {row.quantized_layer for row in OPERATIONS.values()}
-    lowered = set(lowerings._RULES) - set(OPERATIONS)
+    lowered = lowered_classes() - set(OPERATIONS)
     emitted = [
         cls
         for cls in EMITTERS
@@ -82,7 +79,7 @@ def _row(operation: Operation) -> str:
         OUTPUTS[operation.output],
         "yes" if operation.fuses_relu else "",
         "yes" if operation.quantized_layer in EMITTERS else "",
-        "; ".join(_reasons(operation.refusal, operation.float_layer.__name__)),
+        operation.stays_float,
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -97,34 +94,6 @@ def _names(classes: Iterable[type]) -> str:
     if operations:
         lines.append(f"- Operations of `keras.ops`: {', '.join(sorted(set(operations)))}")
     return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines) + "\n"
-
-
-def _reasons(refusal: Callable[..., Any], layer: str) -> Iterator[str]:
-    """The messages that a refusal can return, `...` where a value goes in."""
-    if refusal.__name__ == "<lambda>":
-        return
-    tree = ast.parse(textwrap.dedent(inspect.getsource(refusal)))
-    for node in (n for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value is not None):
-        for part in ast.walk(node.value):
-            if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
-                other = refusal.__globals__.get(part.func.id)
-                if inspect.isfunction(other):
-                    yield from _reasons(other, layer)
-            elif isinstance(part, ast.JoinedStr):
-                yield "".join(_text(piece, layer) for piece in part.values)
-        if isinstance(node.value, (ast.Constant, ast.IfExp)):
-            yield from (
-                part.value
-                for part in ast.walk(node.value)
-                if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                if " " in part.value
-            )
-
-
-def _text(piece: ast.expr, layer: str) -> str:
-    if isinstance(piece, ast.Constant):
-        return str(piece.value)
-    return layer if "type(layer)" in ast.unparse(piece) else "..."
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ when there is no integer form. `docs/add_an_operation.md` walks through adding a
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +42,8 @@ class Operation:
         fuses_relu: the quantized layer takes a following ReLU into its bounds.
         symmetric_inputs: positions of inputs that need zero point 0.
         arguments: the quantized layer's own arguments, from the float layer.
-        refusal: why this float layer on inputs of these shapes has no integer form, or None.
+        refusal: why this float layer on inputs of these shapes has no integer form, or None. Its
+            docstring says when that is, for the table in the documentation.
     """
 
     float_layer: type
@@ -52,6 +54,11 @@ class Operation:
     symmetric_inputs: tuple[int, ...] = ()
     arguments: Callable[[Any], dict[str, Any]] | None = None
     refusal: Callable[[Any, Shapes], str | None] = field(default=lambda layer, shapes: None)
+
+    @property
+    def stays_float(self) -> str:
+        """In words, when the float layer has no integer form; empty if it always has one."""
+        return " ".join((inspect.getdoc(self.refusal) or "").split()).rstrip(".")
 
     def quantized_arguments(self, layer: Any) -> dict[str, Any]:
         """Arguments of the quantized layer; by default attributes of the same names, if any."""
@@ -87,6 +94,7 @@ def activation_name(layer: Any) -> str:
 
 
 def _refuse_activation(layer: Any, shapes: Shapes) -> str | None:
+    """Functions other than sigmoid, tanh, gelu and hard_silu."""
     name = activation_name(layer)
     if name in ("sigmoid", "tanh", "gelu", "hard_silu"):
         return None
@@ -94,22 +102,28 @@ def _refuse_activation(layer: Any, shapes: Shapes) -> str | None:
 
 
 def _refuse_elu(layer: Any, shapes: Shapes) -> str | None:
+    """Alpha other than 1."""
     return None if layer.alpha == 1.0 else "ELU has an integer form only with alpha 1"
 
 
 def _refuse_softmax(layer: Any, shapes: Shapes) -> str | None:
+    """An axis other than the last."""
     last = len(shapes[0]) - 1
     axis = layer.axis if isinstance(layer.axis, int) else None
     return None if axis in (-1, last) else "Softmax has an integer form only over the last axis"
 
 
 def _refuse_unknown_size(layer: Any, shapes: Shapes) -> str | None:
+    """Unknown height or width."""
     if None in shapes[0][1:3]:
         return f"{type(layer).__name__} has an integer form only for known height and width"
     return None
 
 
 def _refuse_resizing(layer: Any, shapes: Shapes) -> str | None:
+    """Interpolation other than nearest and bilinear; antialias; keeping the aspect ratio;
+    unknown height or width.
+    """
     if layer.interpolation not in ("nearest", "bilinear"):
         return f"resizing by {layer.interpolation!r} has no integer form"
     for option in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
@@ -119,20 +133,24 @@ def _refuse_resizing(layer: Any, shapes: Shapes) -> str | None:
 
 
 def _refuse_concatenate(layer: Any, shapes: Shapes) -> str | None:
+    """Along the batch axis."""
     return "Concatenate over the batch has no integer form" if layer.axis == 0 else None
 
 
 def _refuse_channels(layer: Any, shapes: Shapes) -> str | None:
+    """Unknown number of channels."""
     return "the number of channels is unknown" if shapes[0][-1] is None else None
 
 
 def _refuse_matmul(layer: Any, shapes: Shapes) -> str | None:
+    """Operands that are not two batched tensors; unknown inner size."""
     if len(shapes) != 2 or min(map(len, shapes)) < 3:
         return "Matmul has an integer form only between two batched tensors"
     return "the inner size of the product is unknown" if shapes[1][-2] is None else None
 
 
 def _refuse_prelu(layer: Any, shapes: Shapes) -> str | None:
+    """Rank above 4."""
     return None if len(shapes[0]) <= 4 else "PReLU has an integer form only up to rank 4"
 
 

@@ -117,6 +117,11 @@ def lowers(*classes: type) -> Callable[[Lower], Lower]:
     return register
 
 
+def lowered_classes() -> frozenset[type]:
+    """The classes that have a lowering."""
+    return frozenset(_RULES)
+
+
 def find_rule(cls: type) -> Lower | None:
     """The lowering of a class, or of the base class it only configures; None if there is none."""
     for base in cls.__mro__:
