@@ -40,6 +40,12 @@ FORMS: dict[str, tuple[Any, tuple[int | None, ...], dict[str, int]]] = {
         {"ZeroPadding2D": 1, "Reshape": 2},
     ),
     "repeat": (L.RepeatVector(4), (3,), {"Reshape": 2, "UpSampling2D": 1}),
+    "tile": (lambda x: ops.tile(x, (1, 2, 3)), (4, 3), {"Reshape": 3, "UpSampling2D": 2}),
+    "tile an axis": (
+        lambda x: ops.tile(ops.expand_dims(x, 2), (1, 1, 2, 1)),
+        (4, 3),
+        {"Reshape": 2, "UpSampling2D": 1},
+    ),
     "crop": (L.Cropping2D(((1, 0), (1, 1))), (4, 5, 3), {"Cropping2D": 1}),
     "slice": (lambda x: x[:, 1:, ..., 0], (4, 5, 3), {"GetItem": 1}),
     "split": (lambda x: ops.split(x, 3, axis=-1), (4, 6), {"GetItem": 3}),

@@ -534,7 +534,15 @@ CASES: dict[str, Case] = {
     "conv_2d_float_dilated": Case(
         L.Conv2D(5, 3, dilation_rate=2, activation="relu6"), [floats(*IMAGE)], fixed=True
     ),
-    "conv_2d_float_space_to_batch": Case(L.Conv2D(5, 3, dilation_rate=2), [floats(*IMAGE)]),
+    "conv_2d_float_dilated_same": Case(
+        L.Conv2D(5, (3, 2), dilation_rate=2, padding="same"), [floats(*IMAGE)]
+    ),
+    "conv_2d_float_dilated_1d": Case(
+        L.Conv1D(5, 3, dilation_rate=2, padding="causal"), [floats(9, 4)]
+    ),
+    "depthwise_conv_2d_float_dilated": Case(
+        L.DepthwiseConv2D(3, dilation_rate=2, padding="same"), [floats(*IMAGE)]
+    ),
     "conv_2d_float_grouped": Case(L.Conv2D(6, 3, groups=2), [floats(*IMAGE)]),
     "conv_2d_float_1d": Case(L.Conv1D(5, 3, padding="same"), [floats(8, 4)]),
     "depthwise_conv_2d_float": Case(

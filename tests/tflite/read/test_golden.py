@@ -32,6 +32,10 @@ WRITTEN_AS = {
 # Files in which an operator becomes several.
 WRITTEN = {
     "add_n_float": "ADD ADD",
+    "conv_2d_float_dilated": "CONV_2D ADD",
+    "conv_2d_float_dilated_1d": "PAD RESHAPE CONV_2D RESHAPE ADD",
+    "conv_2d_float_dilated_same": "CONV_2D ADD",
+    "depthwise_conv_2d_float_dilated": "DEPTHWISE_CONV_2D ADD",
     "fully_connected_float_flattens": "RESHAPE FULLY_CONNECTED",
     "relu_0_to_1_float": "RELU MINIMUM",
     "select_float": "GREATER SELECT_V2 RESHAPE SELECT_V2",

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_octet.capture.keras_private import numpy_operations
 from keras_octet.capture.lower.layout import (
@@ -148,6 +149,30 @@ def _repeat_vector(call: Call) -> Any:
         keras.layers.UpSampling2D, x, suffix="_repeat", size=(1, times), interpolation="nearest"
     )
     return call.emit(keras.layers.Reshape, x, target_shape=(times, x.shape[-1]))
+
+
+@lowers(numpy_operations.Tile)
+def _tile(call: Call) -> Any:
+    """Each tiled axis as the rows of an image of width 1 that is enlarged to the right."""
+    x, shape = call.x, list(call.x.shape)
+    repeats = np.atleast_1d(call.operation.repeats)
+    counts = [1] * (len(shape) - len(repeats)) + [int(count) for count in repeats]
+    if len(counts) != len(shape) or counts[0] != 1 or min(counts) < 1 or None in shape[1:]:
+        return None
+    if not call.is_float or len(shape) < 2:
+        return None
+    for axis in (axis for axis, count in enumerate(counts) if count > 1):
+        rows = (math.prod(shape[1:axis]), 1, math.prod(shape[axis:]))
+        x = call.emit(keras.layers.Reshape, x, suffix=f"_rows_{axis}", target_shape=rows)
+        x = call.emit(
+            keras.layers.UpSampling2D,
+            x,
+            suffix=f"_repeat_{axis}",
+            size=(1, counts[axis]),
+            interpolation="nearest",
+        )
+        shape[axis] *= counts[axis]
+    return x if x is call.x else call.emit(keras.layers.Reshape, x, target_shape=tuple(shape[1:]))
 
 
 @lowers(keras.layers.ZeroPadding1D, keras.layers.Cropping1D)

@@ -59,7 +59,10 @@ class BroadcastTo(_Shaped):
 
     def call(self, inputs: Any) -> Any:
         reference, x = inputs
-        return ops.broadcast_to(x, self._sizes(reference))
+        sizes = self._sizes(reference)
+        if None in sizes:
+            raise ValueError(f"BroadcastTo needs known sizes. Received: {sizes}.")
+        return ops.broadcast_to(x, sizes)
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> keras.KerasTensor:
         reference, x = inputs

@@ -17,6 +17,7 @@ from keras_octet.qparams import INTEGER_RANGES, QParams
 from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
 from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
+from keras_octet.tflite.read.dilation import fuse_dilation
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
@@ -45,6 +46,8 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
     """
     chosen = _choose_signature(file, signature)
     index = chosen.subgraph if chosen else 0
+    for subgraph in file.subgraphs:
+        fuse_dilation(subgraph)
     require_readers(file)
     subgraph = file.subgraphs[index]
     input_names = _signature_names(chosen.inputs if chosen else {}, subgraph, subgraph.inputs)
