@@ -71,6 +71,7 @@ class QuantizedLinear(QuantizedLayer):
         self.per_tensor, self.builtin = per_tensor, builtin
         self._pieces: tuple[int, int] | None = None
         self._multiplier: np.ndarray | None = None
+        self._fixed_point: np.ndarray | None = None
 
     def _build_weights(self, kernel_shape: Sequence[int], channels: int) -> None:
         self.kernel = self._add_integer_weight("kernel", kernel_shape, "int8")
@@ -100,11 +101,12 @@ class QuantizedLinear(QuantizedLayer):
         with the reciprocal, which rounds differently.
         """
         self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
-        self._multiplier = requantize_multiplier(
-            self.input_qparams[0].scale,
-            ops.convert_to_numpy(self.kernel_scale),
-            self.output_qparams.scale,
-        )
+        scale = ops.convert_to_numpy(self.kernel_scale)
+        source, target = self.input_qparams[0].scale, self.output_qparams.scale
+        self._multiplier = requantize_multiplier(source, scale, target)
+        if self.builtin:
+            ratios = source * scale.astype(np.float64) / target
+            self._fixed_point = np.array([quantize_multiplier(ratio) for ratio in ratios])
 
     def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
         """Pieces of the input channels and of the window; see `exact_pieces`."""
@@ -164,9 +166,8 @@ class QuantizedLinear(QuantizedLayer):
     def _requantize_in_fixed_point(self, accumulator: Any) -> Any:
         """gemmlowp's products; ties of whole blocks of channels go up, of the rest away from 0."""
         target = self.output_qparams
-        scale = ops.convert_to_numpy(self.kernel_scale).astype(np.float64)
-        ratios = self.input_qparams[0].scale * scale / target.scale
-        pairs = np.array([quantize_multiplier(ratio) for ratio in ratios])
+        # One, while the weights are not known yet.
+        pairs = np.array([[1 << 30, 1]]) if self._fixed_point is None else self._fixed_point
         channels = self.bias.shape[0]
         multiplier, exponent = (np.broadcast_to(x, channels).astype(np.int32) for x in pairs.T)
         whole = channels - channels % self.builtin_block

@@ -72,6 +72,12 @@ def read_comparison(call: ReadCall) -> Any:
 
 def read_batch_matmul(call: ReadCall) -> Any:
     """BATCH_MATMUL."""
+    right = call.operand(1).tensor.quantization
+    if right is not None and right.scale.size > 1:
+        raise ModelFileError(
+            f"BATCH_MATMUL {call.name!r} has a scale for each channel of its second operand, which "
+            "LiteRT multiplies by 0."
+        )
     layer = layers.QuantizedMatmul(
         transpose_first=bool(call.options.adjX),
         transpose_second=bool(call.options.adjY),
