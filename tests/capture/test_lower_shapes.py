@@ -44,7 +44,7 @@ FORMS: dict[str, tuple[Any, tuple[int | None, ...], dict[str, int]]] = {
     "tile an axis": (
         lambda x: ops.tile(ops.expand_dims(x, 2), (1, 1, 2, 1)),
         (4, 3),
-        {"Reshape": 2, "UpSampling2D": 1},
+        {"Reshape": 1, "UpSampling2D": 1},
     ),
     "crop": (L.Cropping2D(((1, 0), (1, 1))), (4, 5, 3), {"Cropping2D": 1}),
     "slice": (lambda x: x[:, 1:, ..., 0], (4, 5, 3), {"GetItem": 1}),
