@@ -7,20 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from keras_octet.calibrate.sampling import spread_positions
 from keras_octet.errors import CalibrationError
 
-# Values looked at in each sample: the positions of a large image are alike.
-VALUES_PER_SAMPLE = 4096
 # Means of samples are multiples of this, so that their sums are exact, whatever the order.
 RESOLUTION = 2.0**-24
-GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
 class ChannelMean:
     """Mean of each channel (index of the last axis).
 
-    A sample with more than `VALUES_PER_SAMPLE` values is looked at in part: at positions spread
-    evenly over it, the same in every sample, with all their channels.
+    Of a large sample some positions are looked at (see `spread_positions`).
 
     Attributes:
         total: float64 `(channels,)`, sum of the means of the samples; None while empty.
@@ -42,11 +39,7 @@ class ChannelMean:
         """Take in finite values: a float array of shape `(batch, ..., channels)`."""
         if array.ndim < 2 or not array.size:
             return
-        positions = array.reshape(array.shape[0], -1, array.shape[-1])
-        chosen = _spread(positions.shape[1], max(1, VALUES_PER_SAMPLE // array.shape[-1]))
-        if chosen is not None:
-            positions = positions[:, chosen]
-        means = positions.mean(axis=1, dtype=np.float64)
+        means = spread_positions(array).mean(axis=1, dtype=np.float64)
         self._add(np.rint(means / RESOLUTION).sum(axis=0) * RESOLUTION, len(array))
 
     def merge(self, other: ChannelMean) -> None:
@@ -91,13 +84,3 @@ class ChannelMean:
                 f"The means of the channels are not valid: {type(error).__name__}: {error}"
             ) from None
         return restored
-
-
-def _spread(size: int, count: int) -> np.ndarray | None:
-    """`count` indices below `size` in order, spread evenly; None for all.
-
-    Multiples of the golden ratio, modulo 1, follow no row or column of an image.
-    """
-    if count >= size:
-        return None
-    return np.sort((np.arange(1, count + 1) * GOLDEN_RATIO % 1 * size).astype(int))

@@ -99,7 +99,7 @@ class Histogram:
         if not values.size:
             return
         flat = np.ascontiguousarray(values, np.float32).reshape(-1)
-        self._cover(*finite_extremes(flat))
+        self.cover(*finite_extremes(flat))
         inverse = np.float32(math.ldexp(1.0, -(self.exponent or 0)))
         scaled = np.empty(min(flat.size, CHUNK_SIZE), np.float32)
         indices = np.empty(scaled.size, np.intp)
@@ -125,12 +125,12 @@ class Histogram:
             )
         if other.exponent is None:
             return
-        self._cover(other.minimum, other.maximum)
+        self.cover(other.minimum, other.maximum)
         assert self.exponent is not None
         shift = self.exponent - other.exponent
         np.add.at(self.counts, _coarsened(other.indices, shift) - self.first, other.counts)
 
-    def _cover(self, minimum: float, maximum: float) -> None:
+    def cover(self, minimum: float, maximum: float) -> None:
         """Widen and coarsen the grid to hold the values from `minimum` to `maximum`."""
         self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
         low, high = min(self.minimum, 0.0), max(self.maximum, 0.0)
@@ -186,7 +186,7 @@ class Histogram:
             return histogram
         if counts.ndim != 1 or counts.dtype.kind not in "iu" or counts.min() < 0:
             raise CalibrationError("The counts of a histogram must be one row of whole numbers.")
-        histogram._cover(float(state["minimum"]), float(state["maximum"]))
+        histogram.cover(float(state["minimum"]), float(state["maximum"]))
         grid = (histogram.exponent, histogram.first, histogram.counts.shape)
         if grid != (state["exponent"], state["first"], counts.shape):
             raise CalibrationError("The bins of a histogram do not fit its minimum and maximum.")

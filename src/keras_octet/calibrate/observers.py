@@ -13,6 +13,7 @@ import numpy as np
 from keras_octet import observer_specs as specs
 from keras_octet.calibrate.histogram import Histogram, finite_extremes
 from keras_octet.calibrate.ranges import entropy_range, mse_range, percentile_range
+from keras_octet.calibrate.sampling import spread_positions
 from keras_octet.errors import CalibrationError
 
 SpecT = TypeVar("SpecT", bound=specs.Observer)
@@ -230,14 +231,21 @@ class MovingAverageObserver(_ExtremesObserver[specs.MovingAverage]):
 
 
 class _HistogramObserver(_Observer[SpecT]):
-    """Counts values in a `Histogram`: order, split and merging make no difference."""
+    """Counts values in a `Histogram`: order, split and merging make no difference.
+
+    The extremes are those of all values; of a large sample some positions are counted (see
+    `spread_positions`).
+    """
 
     def __init__(self, spec: SpecT) -> None:
         super().__init__(spec)
         self.histogram = Histogram(spec.num_bins)  # type: ignore[attr-defined]
 
     def update(self, array: np.ndarray) -> None:
-        self.histogram.update(array)
+        if not array.size:
+            return
+        self.histogram.cover(*finite_extremes(_float32(array)))
+        self.histogram.update(spread_positions(array) if array.ndim > 1 else array)
 
     def merge(self, other: Any) -> None:
         self._check_mergeable(other)

@@ -19,7 +19,12 @@ NUM_THRESHOLDS = 128
 
 
 def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, float]:
-    """The `100 - percentile` and `percentile` percentiles, linear within a bin."""
+    """The `100 - percentile` and `percentile` percentiles, linear within a bin.
+
+    100 gives the extremes, whether they were counted or not.
+    """
+    if percentile == 100:
+        return histogram.minimum, histogram.maximum
     cumulative = np.concatenate([[0], np.cumsum(histogram.counts)])
     targets = np.array([1 - percentile / 100, percentile / 100]) * cumulative[-1]
     # Of the positions with equal counts (empty bins), the one nearest to the data.

@@ -52,7 +52,7 @@ def _balance(steps: np.ndarray, rounded: np.ndarray, highest: int) -> None:
     step = np.sign(total).astype(np.int8)[:, np.newaxis]
     # What a move saves of the sum of squares, up to constants: the row's moves are its largest.
     gain = error * step
-    gain[np.abs(rounded - step) > highest] = -np.inf
+    gain[np.abs(rounded.astype(np.int16) - step) > highest] = -np.inf
     largest = np.sort(np.partition(gain, -most, axis=1)[:, -most:], axis=1)
     rank = np.maximum(most - count, 0)[:, np.newaxis]
     threshold = np.take_along_axis(largest, np.minimum(rank, most - 1), axis=1)
