@@ -16,6 +16,7 @@ from keras_octet.errors import RecipeError
 INTEGER_RANGES: dict[str, tuple[int, int]] = {
     "int8": (-128, 127),
     "uint8": (0, 255),
+    "int16": (-(2**15), 2**15 - 1),
     "int32": (-(2**31), 2**31 - 1),
 }
 
@@ -28,6 +29,7 @@ class QParams:
         scale: positive, finite; rounded to float32 on construction.
         zero_point: integer that stands for exactly 0.0, inside the range of `dtype`.
         dtype: `"int8"`, or `"uint8"` at the inputs and outputs of some files.
+        dtype: `"int8"` or `"int16"`.
     """
 
     scale: float

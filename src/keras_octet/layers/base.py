@@ -50,7 +50,11 @@ class QuantizedLayer(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> keras.KerasTensor:
         shapes = [x.shape for x in inputs] if isinstance(inputs, (list, tuple)) else inputs.shape
-        return keras.KerasTensor(self.compute_output_shape(shapes), dtype=self.output_dtype)
+        dtype = self.output_dtype
+        if dtype == "int8" and self.output_qparams is not None:
+            # What moves or compares values does so in any type.
+            dtype = self.output_qparams.dtype
+        return keras.KerasTensor(self.compute_output_shape(shapes), dtype=dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return tuple(input_shape)

@@ -31,7 +31,7 @@ class Quantize(QuantizedLayer):
 
 @register
 class Dequantize(QuantizedLayer):
-    """int8 to float32: `float32(q - zero_point) * scale`."""
+    """int8 or int16 to float32: `float32(q - zero_point) * scale`."""
 
     output_dtype = "float32"
 

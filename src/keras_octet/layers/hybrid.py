@@ -43,7 +43,7 @@ class HybridLinear(QuantizedLinear):
         kernel_scale: float32 `(channels,)`, or `(1,)` for one scale.
 
     Args:
-        activation: `None`, `"relu"` or `"relu6"`.
+        activation: `None`, `"relu"`, `"relu6"` or `"hard_tanh"`.
         kernel_dtype: `"int8"` or `"int4"`: how a `.tflite` file stores the kernel. int4 values lie
             in [-8, 7].
         per_tensor: one scale for all channels of the kernel.
@@ -51,18 +51,15 @@ class HybridLinear(QuantizedLinear):
 
     output_dtype = "float32"
     # What the mixin adds to the arguments of the int8 layer.
-    hybrid_keys: tuple[str, ...] = ("kernel_dtype", "per_tensor")
+    hybrid_keys: tuple[str, ...] = ("kernel_dtype",)
 
-    def __init__(
-        self, *, kernel_dtype: str = "int8", per_tensor: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, kernel_dtype: str = "int8", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kernel_dtype not in ("int8", "int4"):
             raise ValueError(
                 f"kernel_dtype must be 'int8' or 'int4'. Received: kernel_dtype={kernel_dtype!r}"
             )
         self.kernel_dtype = kernel_dtype
-        self.per_tensor = per_tensor
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{key: getattr(self, key) for key in self.hybrid_keys}}
@@ -83,7 +80,7 @@ class HybridLinear(QuantizedLinear):
 
     def _sum(self, quantized: Any) -> Any:
         """Integers in float32 to int32 sums of products."""
-        return self._accumulate(quantized, ops.cast(self.kernel, "float32"))
+        return self._accumulate(quantized, self._centred_kernel())
 
     def _quantize(self, inputs: Any) -> Quantized:
         """Integers `q - zero_point` in float32, and their scale."""
@@ -91,10 +88,8 @@ class HybridLinear(QuantizedLinear):
 
     def _dequantize(self, sums: Any, scale: Any) -> Any:
         """Sums, float32, to real numbers, the bias added: XNNPACK adds it in the last product."""
-        kernel_scale, bias = (
-            ops.convert_to_tensor(self.kernel_scale),
-            ops.convert_to_tensor(self.bias),
-        )
+        kernel_scale = ops.convert_to_tensor(self.kernel_scale)
+        bias = ops.convert_to_tensor(self.bias)
         return fused_multiply_add(rounded(sums * scale), kernel_scale, bias)
 
     def call(self, inputs: Any) -> Any:
@@ -229,7 +224,7 @@ class HybridMatmul(HybridLinear):
         asymmetric_inputs: kept for the file; XNNPACK always uses a zero point.
     """
 
-    config_keys = ("kernel_shape", "transposed", "asymmetric_inputs")
+    config_keys = ("kernel_shape", "transposed", "asymmetric_inputs", *QuantizedLinear.config_keys)
 
     def __init__(
         self,

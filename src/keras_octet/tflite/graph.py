@@ -341,7 +341,7 @@ class Graph:
 
         Returns:
             Index of the kernel and of the bias `(channels,)`. With integer inputs the bias is int32
-            with scale `float32(input_scale * kernel_scale)` and zero point 0.
+            or int64, with scale `float32(input_scale * kernel_scale)` and zero point 0.
         """
         kernel = layout(to_numpy(layer.kernel))
         stored_bias = getattr(layer, "bias", None)
@@ -355,8 +355,12 @@ class Graph:
             if layer.input_qparams:
                 bias_scale = np.float32(layer.input_qparams[0].scale) * scale
                 bias_quantization = Quantization.symmetric(bias_scale, 0)
-                dtype = np.int32
+                dtype = np.int64 if layer.input_qparams[0].dtype == "int16" else np.int32
         bias = np.zeros(channels) if stored_bias is None else to_numpy(stored_bias)
+        if dtype is np.int64:
+            # Two int32 a channel; LiteRT has kernels for sums of either width.
+            high, low = bias.astype(np.int64)
+            bias, dtype = high * 2**16 + low, np.dtype(layer.bias_dtype).type
         return (
             self.constant(
                 kernel,

@@ -42,6 +42,33 @@ _INT8_IS_VERSION_2 = frozenset(
         "RSQRT",
     ]
 )
+# An int16 first input raises these to this version.
+_INT16_VERSIONS = {
+    "ADD": 3,
+    "AVERAGE_POOL_2D": 3,
+    "BATCH_MATMUL": 3,
+    "CONCATENATION": 3,
+    "DEQUANTIZE": 3,
+    "LEAKY_RELU": 2,
+    "LOGISTIC": 3,
+    "MAX_POOL_2D": 3,
+    "MAXIMUM": 4,
+    "MEAN": 3,
+    "MINIMUM": 4,
+    "PACK": 3,
+    "PAD": 3,
+    "PADV2": 3,
+    "REDUCE_MAX": 3,
+    "REDUCE_MIN": 3,
+    "RELU": 3,
+    "RELU6": 3,
+    "SLICE": 4,
+    "SOFTMAX": 3,
+    "SUB": 5,
+    "TANH": 3,
+    "TRANSPOSE": 5,
+    "UNPACK": 4,
+}
 # The first version that accepts more than 4 dimensions.
 _ABOVE_4_DIMENSIONS = {"TRANSPOSE": 4, "SLICE": 5, "STRIDED_SLICE": 4, "PAD": 4}
 _ABOVE_4_WHEN_BROADCAST = {"SUB": 3, "DIV": 2, "MAXIMUM": 3, "MINIMUM": 3}
@@ -55,6 +82,10 @@ def operator_version(operator: Operator, tensors: Sequence[Tensor]) -> int:
     first = tensors[operator.inputs[0]]
     code = operator.code
     version = 2 if code in _INT8_IS_VERSION_2 and first.dtype == "int8" else 1
+    if first.dtype == "int16":
+        version = _INT16_VERSIONS.get(code, 1)
+    if code == "QUANTIZE" and tensors[operator.outputs[0]].dtype == "int16":
+        version = 2
     if len(first.shape) > 4 and code in _ABOVE_4_DIMENSIONS:
         version = max(
             version,
@@ -73,11 +104,13 @@ def _per_channel(tensor: Tensor) -> bool:
 
 def _conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
     source, kernel = (tensors[i] for i in operator.inputs[:2])
+    if source.dtype == "int16" and operator.options.quantizedBiasType:
+        return 8
     if source.shape[-1] != kernel.shape[-1]:
         return 6  # grouped
     if source.dtype == "int8":
         return 7 if kernel.dtype == "int4" else 3
-    if kernel.dtype == "int8":
+    if source.dtype == "float32" and kernel.dtype == "int8":
         return 5 if _per_channel(kernel) else 2
     return 1
 
@@ -86,7 +119,7 @@ def _depthwise_conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
     source, kernel = (tensors[i] for i in operator.inputs[:2])
     if source.dtype == "int8":
         return 7 if kernel.dtype == "int4" else 3
-    if kernel.dtype == "int8":
+    if source.dtype == "float32" and kernel.dtype == "int8":
         return 6 if _per_channel(kernel) else 4
     dilations = operator.options.dilationHFactor, operator.options.dilationWFactor
     return 1 if dilations == (1, 1) else 2
@@ -96,18 +129,22 @@ def _fully_connected(operator: Operator, tensors: Sequence[Tensor]) -> int:
     source, kernel = (tensors[i] for i in operator.inputs[:2])
     if source.dtype == "float32" and kernel.dtype == "int8" and _per_channel(kernel):
         return 12
+    if source.dtype == "int16" and operator.options.quantizedBiasType:
+        return 11
     if len(operator.inputs) == 2:
         return 6
     if operator.options.keepNumDims:
         return 5
     if source.dtype == "int8":
         return 10 if kernel.dtype == "int4" else 4
-    if kernel.dtype == "int8":
+    if source.dtype == "float32" and kernel.dtype == "int8":
         return 9 if operator.options.asymmetricQuantizeInputs else 3
     return 1
 
 
 def _transpose_conv(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    if tensors[operator.inputs[2]].dtype == "int16" and operator.options.quantizedBiasType:
+        return 5
     if operator.options.fusedActivationFunction:
         return 4
     if len(operator.inputs) == 4 and operator.inputs[3] != NO_TENSOR:
@@ -117,8 +154,8 @@ def _transpose_conv(operator: Operator, tensors: Sequence[Tensor]) -> int:
 
 def _batch_matmul(operator: Operator, tensors: Sequence[Tensor]) -> int:
     first, second = (tensors[i] for i in operator.inputs)
-    if first.dtype == "int8":
-        return 2
+    if first.dtype in ("int8", "int16"):
+        return 2 if first.dtype == "int8" else 3
     asymmetric = second.dtype == "int8" and operator.options.asymmetricQuantizeInputs
     return 4 if asymmetric else 1
 
@@ -131,13 +168,11 @@ def _embedding_lookup(operator: Operator, tensors: Sequence[Tensor]) -> int:
 def _mul(operator: Operator, tensors: Sequence[Tensor]) -> int:
     first, second, output = (tensors[i] for i in (*operator.inputs, *operator.outputs))
     quantizations = (first.quantization, second.quantization, output.quantization)
-    if None not in quantizations:
+    if None not in quantizations and first.dtype != "int16":
         scales = [float(q.scale[0]) for q in quantizations if q is not None]
         if scales[0] * scales[1] / scales[2] >= 1.0:
             return 3
-    if first.dtype == "int64":
-        return 5
-    return 2 if first.dtype == "int8" else 1
+    return {"int64": 5, "int16": 4, "int8": 2}.get(first.dtype, 1)
 
 
 def _resize(operator: Operator, tensors: Sequence[Tensor]) -> int:
@@ -209,11 +244,13 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "ABS": ("", "2.4.0", "2.6.0", "2.6.0", "2.12.0"),
     "ADD": ("", "", "2.4.0", "2.6.0"),
     "ATAN2": ("2.10.0",),
+    "AVERAGE_POOL_2D": ("", "", "2.3.0"),
     "BATCH_MATMUL": ("2.3.0", "2.3.0", "2.4.0", "2.5.0"),
     "BITWISE_XOR": ("2.13.0",),
     "BROADCAST_TO": ("2.5.0", "2.5.0"),
     "BUCKETIZE": ("2.8.0",),
     "CAST": ("", "2.7.0", "2.8.0", "2.9.0", "2.17.0"),
+    "CONCATENATION": ("", "", "2.3.0"),
     "CONV_2D": ("", "", "", "2.3.0", "2.4.0", "2.9.0", "2.11.0", "2.15.0"),
     "CONV_3D": ("2.5.0",),
     "CONV_3D_TRANSPOSE": ("2.6.0",),
@@ -224,19 +261,39 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "DIV": ("", "2.3.0"),
     "EMBEDDING_LOOKUP": ("", "", "", "2.18.0"),
     "FULLY_CONNECTED": (
-        *("", "", "", "", "2.0.0", "2.1.0", "2.3.0", "2.3.0", "2.3.0"),
-        *("2.11.0", "2.15.0", "2.17.0", "2.18.0"),
+        "",
+        "",
+        "",
+        "",
+        "2.0.0",
+        "2.1.0",
+        "2.3.0",
+        "2.3.0",
+        "2.3.0",
+        "2.11.0",
+        "2.15.0",
+        "2.17.0",
+        "2.18.0",
     ),
     "GATHER": ("", "", "", "2.4.0", "2.5.0"),
     "GELU": ("2.9.0", "2.9.0"),
     "HARD_SWISH": ("1.15.0",),
-    "MAXIMUM": ("", "", "2.3.0"),
-    "MINIMUM": ("", "", "2.3.0"),
+    "LEAKY_RELU": ("", "2.3.0"),
+    "LOGISTIC": ("", "", "2.3.0"),
+    "MAXIMUM": ("", "", "2.3.0", "2.3.0"),
+    "MAX_POOL_2D": ("", "", "2.3.0"),
+    "MEAN": ("", "", "2.4.0"),
+    "MINIMUM": ("", "", "2.3.0", "2.3.0"),
     "MUL": ("", "", "1.15.0", "2.3.0", "2.6.0"),
+    "PACK": ("", "", "2.3.0"),
     "PAD": ("", "", "2.4.0", "2.6.0"),
+    "PADV2": ("", "", "2.4.0", "2.6.0"),
     "REDUCE_ALL": ("2.6.0",),
+    "REDUCE_MAX": ("", "", "2.5.0"),
+    "REDUCE_MIN": ("", "", "2.5.0"),
     "REDUCE_PROD": ("", "2.6.0"),
-    "RELU": ("", "2.1.0"),
+    "RELU": ("", "2.1.0", "2.5.0"),
+    "RELU6": ("", "", "2.5.0"),
     "RELU_0_TO_1": ("2.10.0",),
     "RESIZE_BILINEAR": ("", "", "2.2.0"),
     "RESIZE_NEAREST_NEIGHBOR": ("", "", "2.3.0"),
@@ -246,12 +303,15 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "SELECT_V2": ("2.2.0",),
     "SIGN": ("2.11.0", "2.12.0"),
     "SLICE": ("", "", "", "2.4.0", "2.5.0"),
+    "SOFTMAX": ("", "", "2.3.0"),
     "SQUARED_DIFFERENCE": ("", "2.5.0"),
     "STRIDED_SLICE": ("", "", "2.1.0", "2.2.0"),
-    "SUB": ("", "", "2.3.0"),
+    "SUB": ("", "", "2.3.0", "2.4.0", "2.4.0"),
+    "TANH": ("", "", "2.3.0"),
     "TILE": ("", "2.2.0", "2.8.0"),
     "TRANSPOSE": ("", "", "", "2.3.0", "2.4.0", "2.12.0"),
-    "TRANSPOSE_CONV": ("", "2.2.0", "2.3.0", "2.13.0"),
+    "TRANSPOSE_CONV": ("", "2.2.0", "2.3.0", "2.13.0", "2.15.0"),
+    "UNPACK": ("", "", "2.2.0", "2.3.0"),
 }
 
 

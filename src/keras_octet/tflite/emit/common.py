@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ExportError
-from keras_octet.tflite.graph import Graph, Shape
+from keras_octet.tflite.graph import TENSOR_TYPES, Graph, Shape
 
 EmitFunction = Callable[[Any, Graph, list[int], int], None]
 """`emit(operation, graph, inputs, output)`: append operators that compute tensor `output`."""
@@ -71,6 +71,12 @@ def padding_of(layer: Any) -> int:
             "Pad with a ZeroPadding layer instead."
         )
     return PADDING[layer.padding]
+
+
+def quantized_bias_type(layer: Any) -> int:
+    """The type of the bias as an option, which int16 operators read; the default for others."""
+    bias_dtype = getattr(layer, "bias_dtype", None)
+    return TENSOR_TYPES[bias_dtype] if bias_dtype else schema.TensorType.FLOAT32
 
 
 def require_channels_last(layer: Any) -> None:

@@ -11,7 +11,12 @@ from ai_edge_litert import schema_py_generated as schema
 from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.activation import with_activation
 from keras_octet.tflite.emit.arithmetic import slice_tensor
-from keras_octet.tflite.emit.common import padding_of, pair, require_channels_last
+from keras_octet.tflite.emit.common import (
+    padding_of,
+    pair,
+    quantized_bias_type,
+    require_channels_last,
+)
 from keras_octet.tflite.emit.shape import shape_of
 from keras_octet.tflite.graph import Graph
 
@@ -48,7 +53,15 @@ def emit_conv_2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> No
     weights = graph.weights(
         layer, lambda k: k.transpose(3, 0, 1, 2), axis=0, channels=layer.filters
     )
-    _convolve(layer, graph, "CONV_2D", schema.Conv2DOptionsT, [inputs[0], *weights], output)
+    _convolve(
+        layer,
+        graph,
+        "CONV_2D",
+        schema.Conv2DOptionsT,
+        [inputs[0], *weights],
+        output,
+        quantizedBiasType=quantized_bias_type(layer),
+    )
 
 
 def emit_depthwise_conv_2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
@@ -111,10 +124,14 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         whole = target
         if cut:
             whole = graph.temporary((batch, *full, layer.filters), like=target, name="whole")
-        # XNNPACK reads height and width here and takes the batch from the input, so any batch
-        # runs. A shape computed from the input would keep the operator from being delegated.
-        shape = [1 if size is None else size for size in graph.shape(whole)]
-        sizes = graph.constant(np.array(shape, np.int32), name="shape")
+        shape = graph.shape(whole)
+        if graph.dtype(inputs[0]) == "int16":
+            sizes = shape_of(graph, inputs[0], shape, 0)
+        else:
+            # XNNPACK reads height and width here and takes the batch from the input, so any batch
+            # runs. A shape computed from the input would keep the operator from being delegated.
+            known = [1 if size is None else size for size in shape]
+            sizes = graph.constant(np.array(known, np.int32), name="shape")
         biases = [bias] if getattr(layer, "use_bias", True) else []
         graph.operator(
             "TRANSPOSE_CONV",
@@ -125,6 +142,7 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
                 strideH=strides[0],
                 strideW=strides[1],
                 fusedActivationFunction=activation,
+                quantizedBiasType=quantized_bias_type(layer),
             ),
         )
         if cut:

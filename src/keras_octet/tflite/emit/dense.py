@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras_octet.errors import ExportError
 from keras_octet.tflite.emit.activation import with_activation
 from keras_octet.tflite.emit.arithmetic import binary, matmul, reduce, transpose, unary
-from keras_octet.tflite.emit.common import NO_ACTIVATION, argument
+from keras_octet.tflite.emit.common import NO_ACTIVATION, argument, quantized_bias_type
 from keras_octet.tflite.graph import NO_TENSOR, Graph, to_numpy
 
 
@@ -23,9 +23,12 @@ def fully_connected(
     bias: int,
     output: int,
     activation: int = NO_ACTIVATION,
-    asymmetric_inputs: bool = False,
+    **settings: Any,
 ) -> None:
-    """FULLY_CONNECTED over the last axis; `kernel` is `(out, in)`. An all-zero bias is left out."""
+    """FULLY_CONNECTED over the last axis; `kernel` is `(out, in)`. An all-zero bias is left out.
+
+    `settings` are further options of the operator.
+    """
     data = graph.tensors[bias].data
     graph.operator(
         "FULLY_CONNECTED",
@@ -34,7 +37,7 @@ def fully_connected(
         schema.FullyConnectedOptionsT(
             fusedActivationFunction=activation,
             keepNumDims=graph.rank(output) > 2,
-            asymmetricQuantizeInputs=asymmetric_inputs,
+            **settings,
         ),
     )
 
@@ -55,7 +58,8 @@ def emit_dense(layer: Any, graph: Graph, inputs: list[int], output: int) -> None
             bias,
             target,
             activation,
-            getattr(layer, "asymmetric_inputs", False),
+            asymmetricQuantizeInputs=getattr(layer, "asymmetric_inputs", False),
+            quantizedBiasType=quantized_bias_type(layer),
         ),
     )
 

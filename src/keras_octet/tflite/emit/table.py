@@ -124,6 +124,30 @@ def _add_quantized() -> None:
     add_emitter(int8.emit_l2_normalization, Q.QuantizedL2Normalization)
 
 
+def _add_int16() -> None:
+    """int16 activations, int8 weights."""
+    Q = quantized
+    add_emitter(dense.emit_dense, Q.Int16Dense)
+    add_emitter(convolution.emit_conv_2d, Q.Int16Conv2D)
+    add_emitter(convolution.emit_depthwise_conv_2d, Q.Int16DepthwiseConv2D)
+    add_emitter(convolution.emit_conv_2d_transpose, Q.Int16Conv2DTranspose)
+    for code, cls in {
+        "ADD": Q.Int16Add,
+        "SUB": Q.Int16Subtract,
+        "MUL": Q.Int16Multiply,
+    }.items():
+        add_emitter(elementwise.emit_merge(code), cls)
+    add_emitter(pooling.emit_pooling_2d("AVERAGE_POOL_2D"), Q.Int16AveragePooling2D)
+    add_emitter(pooling.emit_pooling_2d("MAX_POOL_2D"), Q.Int16MaxPooling2D)
+    add_emitter(int8.emit_reduction("MEAN"), Q.Int16Mean)
+    add_emitter(int8.emit_matmul, Q.Int16Matmul)
+    add_emitter(activation.emit_relu, Q.Int16ReLU)
+    add_emitter(activation.emit_leaky_relu, Q.Int16LeakyReLU)
+    add_emitter(activation.emit_activation, Q.Int16Activation)
+    add_emitter(int8.emit_softmax, Q.Int16Softmax)
+    add_emitter(bridge.emit_quantize, Q.Int16Quantize, Q.Int16Requantize)
+
+
 def _add_hybrid() -> None:
     """Float activations, integer weights."""
     Q = quantized
@@ -247,6 +271,7 @@ def _add_operator_layers() -> None:
 
 _add_quantizable()
 _add_quantized()
+_add_int16()
 _add_hybrid()
 _add_float_layers()
 _add_operations()

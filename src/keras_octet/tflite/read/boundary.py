@@ -1,4 +1,4 @@
-"""QUANTIZE and DEQUANTIZE of int8 and uint8 tensors."""
+"""QUANTIZE and DEQUANTIZE of int8, uint8 and int16 tensors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from keras_octet.tflite.read.call import ReadCall
 
 
 def read_quantize(call: ReadCall) -> Any:
-    """float32 to int8 or uint8."""
-    return layers.Quantize(output_qparams=call.output_qparams, name=call.name)(call.tensor(0))
+    """float32 to int8, uint8 or int16."""
+    kind = layers.Int16Quantize if call.outputs[0].dtype == "int16" else layers.Quantize
+    return kind(output_qparams=call.output_qparams, name=call.name)(call.tensor(0))
 
 
 def read_requantize(call: ReadCall) -> Any:
-    """int8 or uint8 to int8 or uint8 of another scale."""
-    layer = layers.Requantize(
+    """int8 or uint8 to another scale, or to int16."""
+    kind = layers.Int16Requantize if call.outputs[0].dtype == "int16" else layers.Requantize
+    layer = kind(
         input_qparams=[call.operand(0).qparams],
         output_qparams=call.output_qparams,
         name=call.name,
@@ -24,6 +26,6 @@ def read_requantize(call: ReadCall) -> Any:
 
 
 def read_dequantize(call: ReadCall) -> Any:
-    """int8 or uint8 to float32."""
+    """int8, uint8 or int16 to float32."""
     layer = layers.Dequantize(input_qparams=[call.operand(0).qparams], name=call.name)
     return layer(call.tensor(0))

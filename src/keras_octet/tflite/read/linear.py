@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet import layers
 from keras_octet.errors import ModelFileError
+from keras_octet.layers import wide
 from keras_octet.tflite.read.call import Operand, ReadCall
 from keras_octet.tflite.read.options import activation_of, padding_of
 from keras_octet.tflite.read.shapes import as_ints
@@ -158,11 +159,33 @@ def new_layer(
         return getattr(layers, f"Hybrid{name}")(
             kernel_dtype=weights.tensor.dtype, **arguments, **hybrid
         )
-    return getattr(layers, f"Quantized{name}")(
-        input_qparams=[call.operand(source).qparams],
-        output_qparams=call.output_qparams,
-        **arguments,
-    )
+    _refuse_narrow_weights(call, name, weights)
+    arguments["input_qparams"] = [call.operand(source).qparams]
+    arguments["output_qparams"] = call.output_qparams
+    if call.kind == "int16":
+        # Depthwise convolutions have no such option: their sums are always 64 bits wide.
+        narrow = getattr(call.options, "quantizedBiasType", None) == schema.TensorType.INT32
+        arguments["bias_dtype"] = "int32" if narrow else "int64"
+        return getattr(layers, f"Int16{name}")(**arguments)
+    return getattr(layers, f"Quantized{name}")(**arguments)
+
+
+def _refuse_narrow_weights(call: ReadCall, name: str, weights: Operand) -> None:
+    """Raises ModelFileError where a built-in kernel runs narrow weights, with another rounding.
+
+    XNNPACK runs int4 weights of FULLY_CONNECTED with an even number of inputs, as if int8.
+    """
+    dtype, shape = weights.tensor.dtype, weights.tensor.shape
+    if dtype not in ("int4", "int2"):
+        return
+    even = shape[-1] is not None and shape[-1] % 2 == 0
+    if call.kind != "int8" or dtype != "int4" or name != "Dense" or not even:
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has {dtype} weights of shape {shape} on {call.kind} "
+            "activations. Narrow weights on integer activations are supported as int4 in "
+            "FULLY_CONNECTED with an even number of inputs. Convert the model with int8 weights, "
+            "or with float activations."
+        )
 
 
 def _zero_point(call: ReadCall, name: str, weights: Operand) -> dict[str, Any]:
@@ -178,6 +201,9 @@ def _zero_point(call: ReadCall, name: str, weights: Operand) -> dict[str, Any]:
 def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall, bias: int = 2) -> None:
     """Kernel in the layout of the Keras layer, the bias of input `bias` or zeros, the scales."""
     scale = np.broadcast_to(call.operand(1).quantization.scale, layer.kernel_scale.shape)
-    zeros = np.zeros(layer.bias.shape, layer.bias.dtype)
-    offset = zeros if call.optional(bias) is None else call.constant(bias)
+    offset = np.zeros(layer.bias.shape, layer.bias.dtype)
+    if call.optional(bias) is not None:
+        offset = call.constant(bias)
+        if call.kind == "int16":
+            offset = wide.split(offset)
     layer.assign_weights(kernel, offset, scale)

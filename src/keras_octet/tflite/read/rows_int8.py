@@ -7,7 +7,7 @@ from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_float import FLOAT_OR_INTEGER
 
 # What moves values, and finds where they are, is the same for every dtype.
-_ANY_DTYPE = (
+ANY_DTYPE = (
     "ARG_MAX",
     "ARG_MIN",
     "BATCH_TO_SPACE_ND",
@@ -76,7 +76,7 @@ INT8: dict[str, ReadFunction] = {
     "SOFTMAX": unary.read_softmax,
     "LOG_SOFTMAX": unary.read_log_softmax,
     "L2_NORMALIZATION": unary.read_l2_normalization,
-    **{code: FLOAT_OR_INTEGER[code] for code in _ANY_DTYPE},
+    **{code: FLOAT_OR_INTEGER[code] for code in ANY_DTYPE},
     "RESHAPE": movement.read_reshape,
     "TRANSPOSE": movement.read_transpose,
     "STRIDED_SLICE": movement.read_strided_slice,

@@ -7,6 +7,7 @@ from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
+from keras_octet.tflite.read.rows_int16 import INT16
 
 READERS: dict[tuple[str, str], ReadFunction] = {}
 ANY = "any"
@@ -33,6 +34,7 @@ def _add_all() -> None:
         ("float", FLOAT_OR_INTEGER),
         ("integer", FLOAT_OR_INTEGER),
         ("int8", INT8),
+        ("int16", INT16),
         ("hybrid", HYBRID),
     ):
         for code, read in rows.items():

@@ -36,7 +36,7 @@ def read_pool(call: ReadCall) -> Any:
     return layer(call.tensor(0))
 
 
-def _axes(call: ReadCall) -> list[int]:
+def axes_of(call: ReadCall) -> list[int]:
     """The axes of a reduction, sorted, none negative."""
     rank = len(call.tensor(0).shape)
     return sorted({axis % rank for axis in as_ints(call.constant(1))})
@@ -45,7 +45,7 @@ def _axes(call: ReadCall) -> list[int]:
 def read_reduction(call: ReadCall) -> Any:
     """MEAN, SUM, REDUCE_MAX, REDUCE_MIN."""
     layer = _REDUCTIONS[call.code](
-        axis=_axes(call), keepdims=bool(call.options.keepDims), **parameters(call, 1)
+        axis=axes_of(call), keepdims=bool(call.options.keepDims), **parameters(call, 1)
     )
     return layer(call.tensor(0))
 
