@@ -29,6 +29,8 @@ MUCH_NARROWER = 0.9
 WEIGHTS_GAP = 3.0
 COARSE_SHARE = 0.25
 
+Rule = Callable[[LayerResult], Advice | None]
+
 QUANTIZE = "q = ko.quantize(model, representative_dataset, recipe=recipe)"
 IN_FLOAT = "Leave it in float, and see what that costs in size and time."
 
@@ -38,7 +40,10 @@ def give_advice(report: ValidationReport) -> tuple[Advice, ...]:
     found = []
     if any(output.difference.sqnr < FINE_OUTPUT for output in report.outputs):
         found += _from_trials(report)
-        found += [_about_layer(row) for row in _costly(report)]
+        spread = len(report.trials) > 1 and not _few_to_blame(report)
+        # Where a few layers in float bring little, one does not either; its range still may.
+        rules = RANGE_RULES if spread else RULES
+        found += [a for row in _costly(report) if (a := _about_layer(row, rules)) is not None]
     wide = _wide_ranges(report.layers)
     return (*found, wide) if wide else tuple(found)
 
@@ -49,9 +54,9 @@ def _from_trials(report: ValidationReport) -> list[Advice]:
         return []
     rows = {row.name: row for row in report.layers}
     baseline, *others = report.trials
-    for trial in others:
-        if trial.sqnr >= baseline.sqnr + TRIAL_GAIN:
-            return [_keep_in_float(trial, baseline, rows, report.num_effect_samples)]
+    trial = _few_to_blame(report)
+    if trial is not None:
+        return [_keep_in_float(trial, baseline, rows, report.num_effect_samples)]
     best = max(others, key=lambda trial: trial.sqnr)
     gains = [row.activation.better_range_gain for row in report.layers if row.activation]
     finer = sum(gains) / max(len(gains), 1) >= MEAN_RANGE_GAIN
@@ -70,6 +75,12 @@ def _from_trials(report: ValidationReport) -> list[Advice]:
             code=f"recipe = ko.recipes.w8a8(observer=ko.MSE())\n{QUANTIZE}" if finer else "",
         )
     ]
+
+
+def _few_to_blame(report: ValidationReport) -> FloatTrial | None:
+    """The first trial, of the fewest layers, that halves the error of the outputs."""
+    baseline, *others = report.trials
+    return next((t for t in others if t.sqnr >= baseline.sqnr + TRIAL_GAIN), None)
 
 
 def _keep_in_float(
@@ -101,7 +112,7 @@ def _costly(report: ValidationReport) -> list[LayerResult]:
 def _has_remedy(row: LayerResult) -> bool:
     """A boundary is no layer of the float model: only its range can change."""
     return row.layer_type not in ("Quantize", "Requantize") or any(
-        rule(row) for rule in (_clipping, _outliers)
+        rule(row) for rule in RANGE_RULES
     )
 
 
@@ -111,9 +122,9 @@ def _cost(row: LayerResult) -> float:
     return row.own.sqnr if row.own is not None else FINE_SQNR
 
 
-def _about_layer(row: LayerResult) -> Advice:
+def _about_layer(row: LayerResult, rules: Sequence[Rule]) -> Advice | None:
     """Advice on the first thing that is wrong with a layer."""
-    return next(advice for rule in RULES if (advice := rule(row)) is not None)
+    return next((advice for rule in rules if (advice := rule(row)) is not None), None)
 
 
 def _clipping(row: LayerResult) -> Advice | None:
@@ -214,13 +225,8 @@ def _rounding(row: LayerResult) -> Advice | None:
     )
 
 
-RULES: tuple[Callable[[LayerResult], Advice | None], ...] = (
-    _clipping,
-    _outliers,
-    _weights,
-    _coarse_channels,
-    _rounding,
-)
+RANGE_RULES: tuple[Rule, ...] = (_clipping, _outliers)
+RULES: tuple[Rule, ...] = (*RANGE_RULES, _weights, _coarse_channels, _rounding)
 
 
 def _wide_ranges(rows: Sequence[LayerResult]) -> Advice | None:

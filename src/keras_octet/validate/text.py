@@ -164,7 +164,7 @@ def _advice(report: ValidationReport) -> list[Any]:
         where = f"{advice.layer}: " if advice.layer else ""
         text = Text(f"{index}. {where}{advice.problem} {advice.action}")
         parts.append(Padding(text, (0, 0, 0, 2)))
-        if index == 1:
+        if index == 1 and advice.code:
             parts.append(Padding(Text(advice.code, "cyan"), (0, 0, 0, 5)))
     return parts
 
