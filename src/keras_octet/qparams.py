@@ -119,32 +119,6 @@ def round_half_away(values: np.ndarray | float) -> np.ndarray:
     return np.copysign(np.floor(np.abs(values) + 0.5), values)
 
 
-def quantize_weights(
-    weights: np.ndarray, axis: int | None, *, num_bits: int = 8
-) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric weights: `scale = max|w| / (2^(bits-1) - 1)`, `q = round_half_away(w / scale)`.
-
-    Args:
-        weights: float array of any shape.
-        axis: the output-channel axis, one scale for each index of it; None for one scale.
-        num_bits: 2 to 8; integers lie in `[-(2^(bits-1) - 1), 2^(bits-1) - 1]`.
-
-    Returns:
-        int8 array of the shape of `weights`; float32 scales of shape `(channels,)` or `(1,)`.
-        An all-zero channel gets scale 1.
-    """
-    highest = 2 ** (num_bits - 1) - 1
-    weights = np.asarray(weights, np.float32)
-    reduced = (
-        None if axis is None else tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
-    )
-    largest = np.abs(weights).max(axis=reduced, keepdims=True, initial=0.0)
-    scale = (largest / np.float32(highest)).astype(np.float32)
-    scale[scale < np.finfo(np.float32).tiny] = 1.0
-    quantized = np.clip(round_half_away(weights / scale), -highest, highest).astype(np.int8)
-    return quantized, scale.reshape(-1)
-
-
 def as_qparams(value: Any) -> Any:
     """A `QParams`, from itself or from its configuration; None stays None."""
     return QParams.from_config(value) if isinstance(value, dict) else value

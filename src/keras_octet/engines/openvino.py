@@ -1,7 +1,7 @@
 """OpenVINO on the model's `.tflite` form: faster than LiteRT for some models, and not its bits.
 
 It computes int8 sums exactly and requantizes in float32 in its own way, so that a value now and
-then is one step off; docs/speed.md says how much that amounts to in the outputs.
+then is one step off; `auto` chooses it only within a tolerance.
 """
 
 from __future__ import annotations
