@@ -128,6 +128,18 @@ def test_operation(name: str, index: int, consumer: str) -> None:
         assert re.search(known, complaint), complaint
 
 
+def test_openvino_takes_global_max_pooling_before_another_layer() -> None:
+    _require("openvino")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 7, 4))
+    x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(4, 1)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(5)(x))
+    samples = np.random.default_rng(0).normal(size=(64, 6, 7, 4)).astype(np.float32)
+    file = File.of(octet(model, samples, "int8"), named(samples[:SAMPLES]))
+    answer = ask("openvino", file.content, file.samples)
+    assert file.distance(answer.outputs)[0] <= 1
+
+
 def test_tosa_converter_takes_an_open_batch_size() -> None:
     _require("tosa")
     file = _file("int8", "u_net")
@@ -140,6 +152,7 @@ def test_tosa_converter_takes_an_open_batch_size() -> None:
 def test_tosa_converter_wraps_floats_beyond_the_calibrated_range() -> None:
     """Its form of QUANTIZE with a zero point does not saturate: give it int8 inputs."""
     _require("tosa")
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((8,))
     model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
     rng = np.random.default_rng(0)
