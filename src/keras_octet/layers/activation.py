@@ -115,11 +115,19 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
-    return 0.5 * x * (1.0 + np.vectorize(math.erf)(x / math.sqrt(2.0)))
+    """`x / 2 * erfc(-x / sqrt(2))`, as LiteRT each step in float32."""
+    values = x.astype(np.float32)
+    complement = np.vectorize(math.erfc)(values * np.float32(-math.sqrt(0.5)))
+    return np.float32(0.5) * values * complement.astype(np.float32)
 
 
 def _gelu_tanh(x: np.ndarray) -> np.ndarray:
-    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    """`x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, as LiteRT each step in float32."""
+    values = x.astype(np.float32)
+    inner = values + np.float32(0.044715) * values * values * values
+    angle = np.float32(math.sqrt(2.0 / math.pi)) * inner
+    tangent = np.tanh(angle.astype(np.float64)).astype(np.float32)
+    return np.float32(0.5) * values * (np.float32(1) + tangent)
 
 
 Table = Callable[[QParams, QParams], np.ndarray]
