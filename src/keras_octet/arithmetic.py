@@ -199,6 +199,29 @@ def exact_pieces(kernel: np.ndarray, largest_input: int) -> tuple[int, int]:
     return by_channel.shape[0], _num_pieces(by_position, limit) or by_position.shape[0]
 
 
+def exact_bias(
+    kernel: np.ndarray, bias: np.ndarray, zero_point: int, largest_input: int
+) -> np.ndarray | None:
+    """The float32 bias of a sum of products over inputs whose zero point is left in.
+
+    `sum((q - zero_point) * w) + bias = sum(q * w) + (bias - zero_point * sum(w))`.
+
+    Args:
+        kernel: integers of shape `(*window, inputs, outputs)`; the window can have no axes.
+        bias: int32 `(outputs,)`.
+        zero_point: what was not subtracted from the inputs.
+        largest_input: largest magnitude of an input.
+
+    Returns:
+        float32 `(outputs,)`; None where float32 might round the sum, in some order of adding.
+    """
+    axes = tuple(range(kernel.ndim - 1))
+    weights = kernel.astype(np.int64)
+    moved = bias - zero_point * weights.sum(axis=axes)
+    largest = largest_input * np.abs(weights).sum(axis=axes) + np.abs(moved)
+    return moved.astype(np.float32) if largest.max(initial=0) <= 2**24 else None
+
+
 def _num_pieces(magnitudes: np.ndarray, limit: int) -> int | None:
     """The fewest equal pieces of the first axis whose sums are all within `limit`, if any."""
     size = magnitudes.shape[0]

@@ -99,7 +99,8 @@ def pad_integers(inputs: Any, widths: Sequence[Sequence[int]], value: int) -> An
 
 def shifted(inputs: Any, qparams: QParams, dtype: str = "int32") -> Any:
     """`q - zero_point` in `dtype`."""
-    return ops.cast(inputs, dtype) - ops.cast(qparams.zero_point, dtype)
+    values = ops.cast(inputs, dtype)
+    return values - ops.cast(qparams.zero_point, dtype) if qparams.zero_point else values
 
 
 def saturate(values: Any, low: int = -128, high: int = 127) -> Any:
@@ -109,13 +110,13 @@ def saturate(values: Any, low: int = -128, high: int = 127) -> Any:
 def requantize(
     accumulator: Any, multiplier: Any, output: QParams, bounds: tuple[int, int] = (-128, 127)
 ) -> Any:
-    """`clip(rne(float32(accumulator) * multiplier) + zero_point)`, int32 to int8.
+    """`clip(rne(float32(accumulator) * multiplier) + zero_point)` to int8.
 
-    `multiplier` is float32 and broadcasts over the last axis. Clips before adding the zero point,
-    in float, so that no conversion overflows.
+    The accumulator is int32, or integers in float32; `multiplier` is float32 and broadcasts over
+    the last axis. Clips in float, so that no conversion overflows.
     """
     factor = ops.convert_to_tensor(multiplier, "float32")
     rounded = ops.round(ops.cast(accumulator, "float32") * factor)
-    low, high = bounds
-    clipped = ops.clip(rounded, low - output.zero_point, high - output.zero_point)
-    return ops.cast(ops.cast(clipped, "int32") + output.zero_point, "int8")
+    if output.zero_point:
+        rounded = rounded + float(output.zero_point)
+    return saturate(rounded, *bounds)

@@ -22,11 +22,11 @@ class Quantize(QuantizedLayer):
     def call(self, inputs: Any) -> Any:
         target = self.output_qparams
         inverse = float(np.float32(1) / np.float32(target.scale))
-        rounded = ops.round(ops.cast(inputs, "float32") * inverse)
-        rounded = ops.where(ops.isnan(rounded), np.float32(np.inf), rounded)
+        rounded = ops.round(ops.cast(inputs, "float32") * inverse) + float(target.zero_point)
         low, high = INTEGER_RANGES[target.dtype]
-        clipped = ops.clip(rounded, low - target.zero_point, high - target.zero_point)
-        return ops.cast(ops.cast(clipped, "int32") + target.zero_point, target.dtype)
+        # A comparison with NaN is false; a minimum with it is not the same on every backend.
+        below = ops.where(rounded < high, rounded, float(high))
+        return ops.cast(ops.maximum(below, low), target.dtype)
 
 
 @register

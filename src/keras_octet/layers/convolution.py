@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.arithmetic import chunk_bounds
-from keras_octet.layers.base import Shape, register, shifted
+from keras_octet.layers.base import Shape, register
 from keras_octet.layers.linear import QuantizedLinear
 from keras_octet.windows import output_length
 
@@ -41,6 +41,10 @@ class QuantizedConvolution(QuantizedLinear):
         self.strides = tuple(strides)
         self.padding = padding
         self.dilation_rate = tuple(dilation_rate)
+
+    @property
+    def _pads(self) -> bool:
+        return self.padding == "same" and max(self.kernel_size) > 1
 
     def _num_outputs(self, num_inputs: int) -> int:
         """Output channels."""
@@ -122,10 +126,9 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
     def _num_outputs(self, num_inputs: int) -> int:
         return num_inputs * self.depth_multiplier
 
-    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+    def _columns(self, kernel: np.ndarray) -> np.ndarray:
         """Each channel is summed by itself: only the window can be cut."""
-        columns = kernel.reshape(*self.kernel_size, 1, -1)
-        return 1, super()._count_pieces(columns)[1]
+        return kernel.reshape(*self.kernel_size, 1, -1)
 
 
 @register
@@ -150,18 +153,16 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
     def _num_outputs(self, num_inputs: int) -> int:
         return self.filters
 
-    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
-        return super()._count_pieces(kernel.transpose(0, 1, 3, 2))
+    def _columns(self, kernel: np.ndarray) -> np.ndarray:
+        return kernel.transpose(0, 1, 3, 2)
 
-    def call(self, inputs: Any) -> Any:
-        centred = shifted(inputs, self.input_qparams[0], "float32")
-        return self._requantize(self._sum(centred) + ops.convert_to_tensor(self.bias))
+    @property
+    def _pads(self) -> bool:
+        return True
 
-    def _sum(self, centred: Any) -> Any:
-        """Integers in float32, zero point 0, to int32 sums of products."""
-        flipped = ops.flip(ops.cast(self.kernel, "float32"), axis=(0, 1))
-        kernel = ops.transpose(flipped, (0, 1, 3, 2))
-        return self._accumulate(self._insert_zeros(centred), kernel)
+    def _centred_kernel(self) -> Any:
+        flipped = ops.flip(super()._centred_kernel(), axis=(0, 1))
+        return ops.transpose(flipped, (0, 1, 3, 2))
 
     def _window(self, axis: int) -> int:
         return self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
@@ -181,10 +182,10 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
         before = max(2 * half - extra, 0) // 2 if self.padding == "same" else 0
         return window - 1 - before, window - 1 - (2 * half - extra - before)
 
-    def _insert_zeros(self, inputs: Any) -> Any:
-        batch, height, width, channels = ops.shape(inputs)
+    def _spread(self, values: Any) -> Any:
+        batch, height, width, channels = ops.shape(values)
         vertical, horizontal = self.strides
-        spread = ops.reshape(inputs, (batch, height, 1, width, 1, channels))
+        spread = ops.reshape(values, (batch, height, 1, width, 1, channels))
         spread = ops.pad(
             spread, ((0, 0), (0, 0), (0, vertical - 1), (0, 0), (0, horizontal - 1), (0, 0))
         )

@@ -67,8 +67,10 @@ class QuantizedAdd(QuantizedTableOfPairs):
         if not addition_is_delegated(a, b, target):
             return super().call(inputs)
         first, second, shift = addition_constants(a.scale, b.scale, target.scale)
-        total = first * shifted(inputs[0], a) + self.sign * second * shifted(inputs[1], b)
-        rounded = ops.right_shift(total + (1 << (shift - 1)), shift)
+        second *= self.sign
+        total = first * ops.cast(inputs[0], "int32") + second * ops.cast(inputs[1], "int32")
+        constant = (1 << (shift - 1)) - first * a.zero_point - second * b.zero_point
+        rounded = ops.right_shift(total + constant, shift)
         return saturate(rounded + target.zero_point, *activation_bounds(self.activation, target))
 
     def _table(self) -> np.ndarray:

@@ -78,10 +78,6 @@ class HybridLinear(QuantizedLinear):
     def _largest_input(self) -> int:
         return 255
 
-    def _sum(self, quantized: Any) -> Any:
-        """Integers in float32 to int32 sums of products."""
-        return self._accumulate(quantized, self._centred_kernel())
-
     def _quantize(self, inputs: Any) -> Quantized:
         """Integers `q - zero_point` in float32, and their scale."""
         return quantize_xnnpack(inputs, IMAGE)
@@ -193,9 +189,6 @@ class HybridConv2DTranspose(HybridLinear, QuantizedConv2DTranspose):
         super().__init__(**kwargs)
         self.use_bias = use_bias
 
-    def _sum(self, quantized: Any) -> Any:
-        return QuantizedConv2DTranspose._sum(self, quantized)
-
 
 @register
 class HybridDepthwiseConv2D(HybridLinear, QuantizedDepthwiseConv2D):
@@ -242,9 +235,9 @@ class HybridMatmul(HybridLinear):
     def build(self, input_shape: Shape) -> None:
         self._build_weights(self.kernel_shape, self.kernel_shape[-1])
 
-    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
+    def _columns(self, kernel: np.ndarray) -> np.ndarray:
         """The matrices of a batch side by side."""
-        return super()._count_pieces(np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1))
+        return np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1)
 
     def _quantize(self, inputs: Any) -> Quantized:
         return quantize_xnnpack(inputs, ROW)

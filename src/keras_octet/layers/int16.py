@@ -102,10 +102,6 @@ class Int16Linear(QuantizedLinear):
     def _largest_input(self) -> int:
         return 255
 
-    def _sum(self, part: Any) -> Any:
-        """Integers in float32, one byte each, to int32 sums of products."""
-        return self._accumulate(part, self._centred_kernel())
-
     def call(self, inputs: Any) -> Any:
         parts = bytes_of(self._arrange(inputs))
         high, low = (self._sum(ops.cast(part, "float32")) for part in parts)
@@ -152,9 +148,6 @@ class Int16DepthwiseConv2D(Int16Linear, QuantizedDepthwiseConv2D):
 @register
 class Int16Conv2DTranspose(Int16Linear, QuantizedConv2DTranspose):
     """`Conv2DTranspose`: kernel `(kh, kw, filters, in)`."""
-
-    def _sum(self, part: Any) -> Any:
-        return QuantizedConv2DTranspose._sum(self, part)
 
     def _scaled_32_bits(self, total: Any) -> Any:
         """Ties up in whole blocks of channels, away from 0 in what is left over."""

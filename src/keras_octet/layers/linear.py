@@ -7,7 +7,8 @@ built-in kernels do.
 
 The sum runs in float32 because that is the fast kernel on every backend. It is exact while the
 magnitudes of the products of one output add up to at most 2**24; a kernel for which they could
-add up to more is cut into pieces whose int32 sums are added.
+add up to more is cut into pieces whose int32 sums are added. Where the bias fits too, all is done in
+float32, and the zero point of the input is taken out through the bias.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from keras import ops
 from keras_octet.arithmetic import (
     activation_bounds,
     chunk_bounds,
+    exact_bias,
     exact_pieces,
     requantize_multiplier,
 )
@@ -70,6 +72,7 @@ class QuantizedLinear(QuantizedLayer):
         self.activation = activation
         self.per_tensor, self.builtin = per_tensor, builtin
         self._pieces: tuple[int, int] | None = None
+        self._exact_bias: np.ndarray | None = None
         self._multiplier: np.ndarray | None = None
         self._fixed_point: np.ndarray | None = None
 
@@ -100,7 +103,13 @@ class QuantizedLinear(QuantizedLayer):
         The multiplier is computed here in NumPy: a compiler may turn the division into a product
         with the reciprocal, which rounds differently.
         """
-        self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
+        kernel = ops.convert_to_numpy(self.kernel)
+        self._pieces = self._count_pieces(kernel)
+        if not self.builtin:
+            columns, bias = self._columns(kernel), ops.convert_to_numpy(self.bias)
+            zero_point = 0 if self._pads else self.input_qparams[0].zero_point
+            largest = self._largest_input if self._pads else 128
+            self._exact_bias = exact_bias(columns, bias, zero_point, largest)
         scale = ops.convert_to_numpy(self.kernel_scale)
         source, target = self.input_qparams[0].scale, self.output_qparams.scale
         self._multiplier = requantize_multiplier(source, scale, target)
@@ -110,7 +119,16 @@ class QuantizedLinear(QuantizedLayer):
 
     def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
         """Pieces of the input channels and of the window; see `exact_pieces`."""
-        return exact_pieces(kernel, self._largest_input)
+        return exact_pieces(self._columns(kernel), self._largest_input)
+
+    def _columns(self, kernel: np.ndarray) -> np.ndarray:
+        """The integers of the kernel, shape `(*window, inputs, outputs)`."""
+        return kernel
+
+    @property
+    def _pads(self) -> bool:
+        """Whether zeros stand in the sums for inputs that are not there."""
+        return False
 
     @property
     def _largest_input(self) -> int:
@@ -120,6 +138,10 @@ class QuantizedLinear(QuantizedLayer):
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
         """Float32 `inputs` with float32 `kernel`; the layer's own linear operation."""
         raise NotImplementedError
+
+    def _sum(self, values: Any) -> Any:
+        """Integers in float32, zero point 0, to int32 sums of products."""
+        return self._accumulate(self._spread(values), self._centred_kernel())
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
         """int32 sums of products; the last axes of `kernel` are input and output channels."""
@@ -141,11 +163,20 @@ class QuantizedLinear(QuantizedLayer):
         """The inputs in the shape that the kernel multiplies."""
         return inputs
 
+    def _spread(self, values: Any) -> Any:
+        """Integers in float32, zeros put in where the kernel needs them."""
+        return values
+
     def call(self, inputs: Any) -> Any:
-        centred = shifted(self._arrange(inputs), self.input_qparams[0], "float32")
-        bias = ops.convert_to_tensor(self.bias)
-        accumulator = self._accumulate(centred, self._centred_kernel()) + bias
-        return self._requantize(accumulator)
+        arranged, source = self._arrange(inputs), self.input_qparams[0]
+        if self._exact_bias is None:
+            sums = self._sum(shifted(arranged, source, "float32"))
+            return self._requantize(sums + ops.convert_to_tensor(self.bias))
+        values = (
+            shifted(arranged, source, "float32") if self._pads else ops.cast(arranged, "float32")
+        )
+        sums = self._sum_of_products(self._spread(values), self._centred_kernel())
+        return self._requantize(sums + ops.convert_to_tensor(self._exact_bias))
 
     def _centred_kernel(self) -> Any:
         """float32, 0 for a weight of 0."""
@@ -234,8 +265,8 @@ class QuantizedDense(QuantizedLinear):
     def _centred_kernel(self) -> Any:
         return super()._centred_kernel() - float(self.kernel_zero_point)
 
-    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
-        return super()._count_pieces(kernel.astype(np.int32) - self.kernel_zero_point)
+    def _columns(self, kernel: np.ndarray) -> np.ndarray:
+        return kernel.astype(np.int32) - self.kernel_zero_point
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
         return ops.matmul(inputs, kernel)
@@ -258,11 +289,11 @@ class QuantizedScale(QuantizedLinear):
     def build(self, input_shape: Shape) -> None:
         self._build_weights((input_shape[-1],), input_shape[-1])
 
-    def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
-        return 1, 1
+    def _columns(self, kernel: np.ndarray) -> np.ndarray:
+        return kernel[None]
 
-    def _accumulate(self, inputs: Any, kernel: Any) -> Any:
-        return ops.cast(inputs * kernel, "int32")
+    def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
+        return inputs * kernel
 
 
 @register
