@@ -37,11 +37,11 @@ def efficientnet_lite0(state: Mapping[str, np.ndarray] | None = None) -> keras.M
     def normalize(x: Any, name: str) -> Any:
         parts = ("weight", "bias", "running_mean", "running_var")
         names[name] = [f"{name}.{part}" for part in parts]
-        return L.BatchNormalization(epsilon=1e-3, name=name.replace(".", "-"))(x)
+        return L.BatchNormalization(epsilon=1e-3, name=_layer_name(name))(x)
 
     def convolve(x: Any, name: str, layer: Any) -> Any:
         names[name] = [f"{name}.weight"]
-        layer.name = name.replace(".", "-")
+        layer.name = _layer_name(name)
         return layer(x)
 
     def relu6(x: Any) -> Any:
@@ -73,12 +73,17 @@ def efficientnet_lite0(state: Mapping[str, np.ndarray] | None = None) -> keras.M
     x = relu6(normalize(x, "_bn1"))
     x = L.GlobalAveragePooling2D()(x)
     names["_fc"] = ["_fc.weight", "_fc.bias"]
-    model = keras.Model(inputs, L.Dense(1000, name="_fc")(x), name="efficientnet_lite0")
+    model = keras.Model(inputs, L.Dense(1000, name="fc")(x), name="efficientnet_lite0")
     if state is not None:
         for name, keys in names.items():
-            layer = model.get_layer(name.replace(".", "-"))
+            layer = model.get_layer(_layer_name(name))
             layer.set_weights([_as_keras(layer, state[key]) for key in keys])
     return model
+
+
+def _layer_name(name: str) -> str:
+    """PyTorch's name as Keras and TensorFlow allow it: no dot, no underscore in front."""
+    return name.replace(".", "-").strip("_")
 
 
 def _as_keras(layer: Any, weight: np.ndarray) -> np.ndarray:

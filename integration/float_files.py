@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from tests.tflite.support import randomized
 
-from integration.test_applications import application
+from integration.applications import application
 
 L = keras.layers
 APPLICATIONS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50", "DenseNet121")

@@ -12,7 +12,7 @@ from tests.models import MODELS, images, make, randomize
 from tests.test_operations import CASES, IMAGE
 from tests.test_operations import MODELS as OPERATIONS
 
-from integration.test_applications import application
+from integration.applications import application
 
 L = keras.layers
 SAMPLES = 24
