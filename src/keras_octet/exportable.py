@@ -11,7 +11,8 @@ import keras
 
 from keras_octet.files import atomic_path
 from keras_octet.layers.base import register
-from keras_octet.tflite.info import FileInfo
+from keras_octet.layers.state import stateful_layers
+from keras_octet.tflite.info import FileInfo, Written
 
 
 @register
@@ -38,6 +39,19 @@ class ExportableModel(keras.Model):
         if self.file_info is not None:
             config["file_info"] = self.file_info.get_config()
         return config
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a call changes what later calls give; see `reset_state`."""
+        return any(True for _ in stateful_layers(self))
+
+    def reset_state(self) -> None:
+        """Forget all calls so far: every layer that keeps state gets its initial state back.
+
+        As `reset_all_variables` of a LiteRT interpreter.
+        """
+        for layer in stateful_layers(self):
+            layer.reset_state()
 
     def save(
         self,
@@ -72,10 +86,13 @@ class ExportableModel(keras.Model):
             ExportError: naming every layer that `.tflite` cannot express; or the model has another,
                 fixed batch size.
         """
-        from keras_octet.tflite.emit import EMITTERS
-        from keras_octet.tflite.write import to_tflite
+        return self._write(batch_size, weights).content
 
-        return to_tflite(self, EMITTERS, batch_size, weights)
+    def _write(self, batch_size: int | None = None, weights: str | None = None) -> Written:
+        from keras_octet.tflite.emit import EMITTERS
+        from keras_octet.tflite.write import write
+
+        return write(self, EMITTERS, batch_size, weights)
 
     def export(
         self, filepath: str | os.PathLike[str], format: str | None = None, **kwargs: Any

@@ -134,6 +134,9 @@ class QuantizedModel(ExportableModel):
           keeps the fastest whose outputs are within `engine_options.tolerance` of LiteRT's. What
           it finds is saved with the model, and holds for the machine it was found on.
 
+        A model that keeps state (`stateful`) runs on LiteRT where `"openvino"` or `"auto"` is
+        asked for, one call after another, and has the same state whatever ran it.
+
         The engine is compiled at the first call, with the weights of that moment. `set_weights`,
         `load_weights` and `fit` compile it again; after another change, set `engine`.
         """
@@ -261,6 +264,8 @@ class QuantizedModel(ExportableModel):
         with _compiling:
             if self._runner is None:
                 engine = find_engine(self._engine)
+                if self.stateful and not engine.stateful:
+                    engine = ENGINES["litert"]
                 try:
                     self._runner = Runner(self, engine, self._engine_options, self._engine_choices)
                 except ExportError as error:

@@ -9,14 +9,14 @@ import numpy as np
 
 from keras_octet.dispatch import InputMatcher
 from keras_octet.engines import Engine, EngineOptions, Source, is_separable, multiply_adds
-from keras_octet.layers import QuantizedLayer
+from keras_octet.layers import QuantizedLayer, stateful_layers
 
 
 class Runner:
     """A model compiled for an engine. Its weights are those the model had when this was made.
 
     Args:
-        model: functional, with a method `to_tflite`.
+        model: an `ExportableModel`.
         engine: what compiles it.
         options: how the engine runs it.
         choices: see `Source`.
@@ -31,7 +31,8 @@ class Runner:
         source = Source(
             inputs=list(model.inputs),
             outputs=list(model.outputs),
-            to_tflite=model.to_tflite,
+            write=model._write,
+            states=[variable for layer in stateful_layers(model) for variable in layer.states],
             separable=is_separable(model),
             multiply_adds=multiply_adds(model),
             choices=choices,

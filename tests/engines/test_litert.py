@@ -44,7 +44,7 @@ def source_of(model: ko.QuantizedModel) -> Source:
     return Source(
         inputs=model.inputs,
         outputs=model.outputs,
-        to_tflite=model.to_tflite,
+        write=model._write,
         separable=is_separable(model),
         multiply_adds=multiply_adds(model),
     )
@@ -183,7 +183,7 @@ from keras_octet.engines.litert import LiteRTProgram
 x = np.load("x.npy")
 output = keras.KerasTensor((None, 4))
 source = Source(
-    inputs=[], outputs=[output], to_tflite=None, separable=True, multiply_adds=10**7
+    inputs=[], outputs=[output], write=None, separable=True, multiply_adds=10**7
 )
 program = LiteRTProgram(open("m.tflite", "rb").read(), 2, source)
 expected = program([x])[0]

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_octet.errors import EngineError
+from keras_octet.tflite.info import Written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,8 @@ class Source:
 
     Attributes:
         inputs, outputs: symbolic tensors of the functional model.
-        to_tflite: gives the model as the bytes of a `.tflite` file; raises ExportError if it
-            cannot be one.
+        write: gives the model as a `.tflite` file; raises ExportError if it cannot be one.
+        states: variables that a call changes, and that must be the same whatever runs the model.
         separable: each sample's outputs depend on that sample only, so a batch may be cut anywhere.
         multiply_adds: work for one sample, roughly.
         choices: what `"auto"` found to be fastest, by machine and batch; it adds to this.
@@ -54,10 +55,15 @@ class Source:
 
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
-    to_tflite: Callable[[], bytes]
+    write: Callable[[], Written]
+    states: Sequence[Any] = ()
     separable: bool = False
     multiply_adds: int = 0
     choices: dict[str, str] = field(default_factory=dict)
+
+    def to_tflite(self) -> bytes:
+        """The model as the bytes of a `.tflite` file."""
+        return self.write().content
 
 
 class Program(Protocol):
@@ -86,6 +92,7 @@ class Engine:
         name: as in `model.engine = name`.
         package: module that must be installed, or None.
         exact: gives LiteRT's bits.
+        stateful: shares the state of stateful layers with the model.
         compile: makes the program.
     """
 
@@ -93,6 +100,7 @@ class Engine:
     package: str | None
     exact: bool
     compile: Callable[[Source, EngineOptions], Program]
+    stateful: bool = False
 
     @property
     def installed(self) -> bool:

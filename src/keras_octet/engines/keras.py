@@ -33,4 +33,4 @@ def _compile(source: Source, options: EngineOptions) -> Program:
     return KerasProgram(source)
 
 
-KERAS = Engine(name="keras", package=None, exact=True, compile=_compile)
+KERAS = Engine(name="keras", package=None, exact=True, compile=_compile, stateful=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_octet.cores import num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
-from keras_octet.errors import EngineError
+from keras_octet.errors import EngineError, ExportError
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -28,13 +30,20 @@ class LiteRTProgram:
         model: bytes of the file.
         num_threads: threads; None chooses by the work of each call.
         source: the model, if known: says what may be cut, and how much work it is.
+        states: variables of the model that are variable tensors of the file, by index. Both have
+            the same values before and after each call, and one interpreter runs all calls.
     """
 
     def __init__(
-        self, model: bytes, num_threads: int | None = None, source: Source | None = None
+        self,
+        model: bytes,
+        num_threads: int | None = None,
+        source: Source | None = None,
+        states: Mapping[int, Any] = MappingProxyType({}),
     ) -> None:
         self._model = model
-        self._num_threads = num_threads
+        self._states = states
+        self._num_threads = num_threads or (1 if states else None)
         self._source = source
         self._pools: dict[int, _Pool] = {}
 
@@ -55,20 +64,23 @@ class LiteRTProgram:
         pool = self._pools.get(num_threads)
         if pool is None:
             # Of two threads that get here at once, one makes the pool that both use.
-            pool = self._pools.setdefault(num_threads, _Pool(self._model, num_threads))
+            pool = self._pools.setdefault(
+                num_threads, _Pool(self._model, num_threads, self._states)
+            )
         return pool
 
 
 class _Interpreter:
     """One interpreter, for one thread at a time."""
 
-    def __init__(self, model: bytes, num_threads: int) -> None:
+    def __init__(self, model: bytes, num_threads: int, states: Mapping[int, Any]) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_content=model, num_threads=num_threads)
         # Tensors are in the order of the model's inputs and outputs.
         self._sources = [(d["index"], d["dtype"]) for d in self._interpreter.get_input_details()]
         self._targets = [d["index"] for d in self._interpreter.get_output_details()]
+        self._states = states
         self.shapes: Shapes = ()
 
     def resize(self, shapes: Shapes) -> None:
@@ -86,7 +98,11 @@ class _Interpreter:
                 interpreter.set_tensor(index, array)
             else:
                 interpreter.tensor(index)()[...] = array
+        for index, variable in self._states.items():
+            interpreter.set_tensor(index, keras.ops.convert_to_numpy(variable))
         interpreter.invoke()
+        for index, variable in self._states.items():
+            variable.assign(interpreter.get_tensor(index))
         if outputs is None:
             return [interpreter.get_tensor(index) for index in self._targets]
         for index, array in zip(self._targets, outputs, strict=True):
@@ -99,12 +115,14 @@ class _Pool:
 
     An interpreter keeps the weights as its kernels want them. For another input shape it is
     resized, which is quick; a new one is made only while there are fewer than the cores can use.
+    A model with states has one interpreter, as its calls come one after another.
     """
 
-    def __init__(self, model: bytes, num_threads: int) -> None:
+    def __init__(self, model: bytes, num_threads: int, states: Mapping[int, Any]) -> None:
         self._model = model
         self._num_threads = num_threads
-        self._limit = num_cores() if num_threads == 1 else 2
+        self._states = states
+        self._limit = 1 if states else num_cores() if num_threads == 1 else 2
         self._start()
         _pools.add(self)
 
@@ -121,7 +139,7 @@ class _Pool:
         interpreter = self._take(shapes)
         try:
             if interpreter is None:
-                interpreter = _Interpreter(self._model, self._num_threads)
+                interpreter = _Interpreter(self._model, self._num_threads, self._states)
             if interpreter.shapes != shapes:
                 interpreter.resize(shapes)
             results = interpreter.run(inputs, outputs)
@@ -178,7 +196,13 @@ if hasattr(os, "register_at_fork"):
 
 
 def _compile(source: Source, options: EngineOptions) -> Program:
-    return LiteRTProgram(source.to_tflite(), options.num_threads, source)
+    written = source.write()
+    shared = {id(variable) for variable in written.states.values()}
+    if any(id(variable) not in shared for variable in source.states):
+        raise ExportError("LiteRT keeps state of this model where only LiteRT can read it.")
+    return LiteRTProgram(written.content, options.num_threads, source, written.states)
 
 
-LITERT = Engine(name="litert", package="ai_edge_litert", exact=True, compile=_compile)
+LITERT = Engine(
+    name="litert", package="ai_edge_litert", exact=True, compile=_compile, stateful=True
+)

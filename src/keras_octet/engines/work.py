@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_octet.capture.graph import iter_nodes
-from keras_octet.layers import Constant, QuantizedLayer
+from keras_octet.layers import Constant, QuantizedLayer, stateful_layers
 
 # What one value of an output costs beside its sum of products, in multiply-adds.
 _PER_VALUE = 8
@@ -38,9 +38,11 @@ def is_separable(model: keras.Model) -> bool:
     """Whether each sample's outputs depend on that sample only, as far as can be seen.
 
     Layers and operations of Keras and of this package compute each sample for itself unless their
-    `axis` is the batch; a layer of the user's may do anything.
+    `axis` is the batch or they keep state; a layer of the user's may do anything.
     """
     if any(not tensor.shape or tensor.shape[0] is not None for tensor in model.inputs):
+        return False
+    if any(True for _ in stateful_layers(model)):
         return False
     return all(
         all(_is_per_sample(node.operation, tensor) for tensor in node.outputs)

@@ -84,6 +84,7 @@ from keras_octet.layers.pooling import (
     QuantizedMin,
     QuantizedSum,
 )
+from keras_octet.layers.state import StatefulLayer, stateful_layers
 
 __all__ = [
     "Constant",
@@ -154,5 +155,7 @@ __all__ = [
     "QuantizedUpSampling2D",
     "QuantizedZeroPadding2D",
     "Requantize",
+    "StatefulLayer",
     "qparams_of_bias",
+    "stateful_layers",
 ]

@@ -7,6 +7,7 @@ can use the weights of a memory-mapped file where they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import flatbuffers
@@ -59,18 +60,11 @@ def pack(
         info: key of the signature, metadata and description.
     """
     operators = [
-        Operator(
-            operator.code,
-            [graph.resolve(i) for i in operator.inputs],
-            operator.outputs,
-            operator.options,
-        )
+        replace(operator, inputs=[graph.resolve(i) for i in operator.inputs])
         for operator in graph.operators
     ]
     inputs, outputs = list(inputs), [graph.resolve(i) for i in outputs]
-    # In the order of the operators, so that the file does not depend on how the graph was built.
-    used = [i for operator in operators for i in (*operator.inputs, *operator.outputs)]
-    kept = [i for i in dict.fromkeys([*inputs, *used, *outputs]) if i != NO_TENSOR]
+    kept = tensors_in_file(graph, inputs, outputs)
     position = {NO_TENSOR: NO_TENSOR, **{index: place for place, index in enumerate(kept)}}
 
     buffers = _Buffers()
@@ -113,6 +107,16 @@ def pack(
     return bytes(builder.Output())
 
 
+def tensors_in_file(graph: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> list[int]:
+    """The tensors of the graph that its file holds, in the order of the operators.
+
+    So the file does not depend on how the graph was built.
+    """
+    used = [i for x in graph.operators for i in (*x.inputs, *x.outputs, *x.intermediates)]
+    resolved = [graph.resolve(i) for i in (*inputs, *used, *outputs)]
+    return [i for i in dict.fromkeys(resolved) if i != NO_TENSOR]
+
+
 class _Buffers:
     """The buffers of the file; equal contents share one. Buffer 0 is empty, as runtimes expect."""
 
@@ -151,6 +155,7 @@ def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
         name=tensor.name,
         quantization=quantization,
         hasRank=True,
+        isVariable=tensor.is_variable,
     )
 
 
@@ -174,6 +179,9 @@ def _operator(operator: Operator, code: int, position: dict[int, int]) -> Any:
         outputs=np.array([position[i] for i in operator.outputs], np.int32),
         builtinOptionsType=options_type,
         builtinOptions=operator.options,
+        intermediates=np.array([position[i] for i in operator.intermediates], np.int32)
+        if operator.intermediates
+        else None,
     )
 
 

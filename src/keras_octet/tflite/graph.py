@@ -92,7 +92,8 @@ class Tensor:
 class Operator:
     """One operator; `options` is an options object of the schema or None.
 
-    A `"CUSTOM"` operator has a name of its own and options as bytes.
+    A `"CUSTOM"` operator has a name of its own and options as bytes. Intermediates are tensors
+    without values, whose parameters say how values inside the operator are quantized.
     """
 
     code: str
@@ -101,6 +102,7 @@ class Operator:
     options: Any = None
     custom_code: str = ""
     custom_options: bytes = b""
+    intermediates: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -131,6 +133,7 @@ class Graph:
     constant_names: Mapping[str, str] = field(default_factory=dict)
     constant_storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     storage: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    states: dict[int, Any] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _constants: dict[Any, int] = field(default_factory=dict)
     _indices: dict[int, int] = field(default_factory=dict)
@@ -207,6 +210,14 @@ class Graph:
             self._constants[key] = index
         return self._constants[key]
 
+    def state(self, variable: Any, quantization: Quantization | None = None) -> int:
+        """Add a variable tensor for a variable of a stateful layer."""
+        name, dtype = self._scoped(variable.name), str(variable.dtype)
+        index = self.tensor(name, variable.shape, dtype, quantization)
+        self.tensors[index].is_variable = True
+        self.states[index] = variable
+        return index
+
     def shape(self, index: int) -> Shape:
         return self.tensors[index].shape
 
@@ -267,7 +278,7 @@ class Graph:
         """
         if self.call is not None:
             for position, index in enumerate(inputs):
-                if self.tensors[index].data is None:
+                if index == NO_TENSOR or not self._is_stored(index):
                     continue
                 key = f"{self.call.operation.name}:{position}"
                 if key in self.constant_names:
@@ -323,6 +334,9 @@ class Graph:
         while index in self.aliases:
             index = self.aliases[index]
         return index
+
+    def _is_stored(self, index: int) -> bool:
+        return self.tensors[index].data is not None or self.tensors[index].is_variable
 
     # Weights
 

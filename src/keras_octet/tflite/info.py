@@ -13,6 +13,20 @@ SIGNATURE = "serving_default"
 DESCRIPTION = "Written by keras-octet"
 
 
+@dataclass(frozen=True)
+class Written:
+    """A model as a `.tflite` file.
+
+    Attributes:
+        content: the bytes.
+        states: variables of stateful layers, by the index of the variable tensor of the file that
+            is the same.
+    """
+
+    content: bytes
+    states: Mapping[int, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
     """Names and notes of a `.tflite` file, kept so that writing it again gives them back.

@@ -15,10 +15,10 @@ from keras_octet.qparams import QParams
 from keras_octet.tflite.batch import shapes_with_batch_size
 from keras_octet.tflite.emit import EMITTERS
 from keras_octet.tflite.emit.common import EmitFunction
-from keras_octet.tflite.file import pack
+from keras_octet.tflite.file import pack, tensors_in_file
 from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import Call, Graph, Quantization, Shape
-from keras_octet.tflite.info import FileInfo
+from keras_octet.tflite.info import FileInfo, Written
 from keras_octet.tflite.storage import narrow_constants
 
 
@@ -28,6 +28,16 @@ def to_tflite(
     batch_size: int | None = None,
     weights: str | None = None,
 ) -> bytes:
+    """The bytes of the file that `write` gives."""
+    return write(model, emitters, batch_size, weights).content
+
+
+def write(
+    model: keras.Model,
+    emitters: Mapping[type, EmitFunction] = EMITTERS,
+    batch_size: int | None = None,
+    weights: str | None = None,
+) -> Written:
     """Write `model` as a `.tflite` file.
 
     Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
@@ -43,7 +53,7 @@ def to_tflite(
         weights: how float constants are stored, see `narrow_constants`.
 
     Returns:
-        The bytes of the file.
+        The bytes of the file, and which of its tensors are variables of the model.
 
     Raises:
         ExportError: some operations have no .tflite form; the message names all of them. Or the
@@ -79,7 +89,7 @@ def to_tflite(
     outputs = _distinct_outputs(graph, inputs, [graph.index(x) for x in functional.outputs])
     fuse_activations(graph, outputs)
     narrow_constants(graph, weights)
-    return pack(
+    content = pack(
         graph,
         inputs,
         outputs,
@@ -88,6 +98,9 @@ def to_tflite(
         name=model.name,
         info=info,
     )
+    stored = tensors_in_file(graph, inputs, outputs)
+    states = {i: graph.states[index] for i, index in enumerate(stored) if index in graph.states}
+    return Written(content, states)
 
 
 def _in_order(nodes: list[Any], names: Sequence[str]) -> list[Any]:
