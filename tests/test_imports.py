@@ -22,7 +22,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("cores", "errors", "files"),
     ("qparams",),
     ("arithmetic", "gemmlowp", "windows"),
-    ("builtin_kernels", "int16_kernels"),
+    ("builtin_kernels", "int16_kernels", "lstm_kernels"),
     ("configurable",),
     ("observer_specs",),
     ("recipe",),

@@ -64,6 +64,8 @@ from keras_octet.layers.linear import (
     QuantizedScale,
     qparams_of_bias,
 )
+from keras_octet.layers.lstm_float import HybridLSTM
+from keras_octet.layers.lstm_int8 import QuantizedLSTM
 from keras_octet.layers.movement import (
     QuantizedConcatenate,
     QuantizedCropping2D,
@@ -94,6 +96,7 @@ __all__ = [
     "HybridDense",
     "HybridDepthwiseConv2D",
     "HybridEmbedding",
+    "HybridLSTM",
     "HybridMatmul",
     "Int16Activation",
     "Int16Add",
@@ -129,6 +132,7 @@ __all__ = [
     "QuantizedFunction",
     "QuantizedGlobalMaxPooling2D",
     "QuantizedL2Normalization",
+    "QuantizedLSTM",
     "QuantizedLayer",
     "QuantizedLeakyReLU",
     "QuantizedLinear",

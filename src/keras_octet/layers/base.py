@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_octet.arithmetic import chunk_bounds
 from keras_octet.qparams import QParams, as_qparams
 
 # Sizes are ints, or None where unknown.
@@ -105,6 +106,21 @@ def shifted(inputs: Any, qparams: QParams, dtype: str = "int32") -> Any:
 
 def saturate(values: Any, low: int = -128, high: int = 127) -> Any:
     return ops.cast(ops.clip(values, low, high), "int8")
+
+
+def exact_matmul(first: Any, second: Any, largest: int = 255 * 255) -> Any:
+    """int32 product of integers in float32, in pieces of at most 2**24.
+
+    Args:
+        first, second: float32 integers.
+        largest: magnitude of a product of two of them.
+    """
+    size = second.shape[-2]
+    total = None
+    for low, high in chunk_bounds(size, max(1, -(-size * largest // 2**24))):
+        part = ops.cast(ops.matmul(first[..., low:high], second[..., low:high, :]), "int32")
+        total = part if total is None else total + part
+    return total
 
 
 def requantize(

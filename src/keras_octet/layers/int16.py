@@ -15,10 +15,9 @@ import numpy as np
 from keras import ops
 
 from keras_octet import int16_kernels
-from keras_octet.arithmetic import chunk_bounds
 from keras_octet.gemmlowp import quantize_multiplier
 from keras_octet.layers import fixed_point, wide
-from keras_octet.layers.base import QuantizedLayer, register
+from keras_octet.layers.base import QuantizedLayer, exact_matmul, register
 from keras_octet.layers.convolution import (
     QuantizedConv2D,
     QuantizedConv2DTranspose,
@@ -182,10 +181,10 @@ class Int16Matmul(QuantizedLayer):
         a_high, a_low = (ops.cast(x, "float32") for x in bytes_of(first))
         b_high, b_low = (ops.cast(x, "float32") for x in bytes_of(second))
         total = wide.add(
-            wide.shifted_left(_exact_matmul(a_high, b_high), 16),
-            wide.shifted_left(_exact_matmul(a_high, b_low), 8),
-            wide.shifted_left(_exact_matmul(a_low, b_high), 8),
-            wide.shifted_left(_exact_matmul(a_low, b_low), 0),
+            wide.shifted_left(exact_matmul(a_high, b_high), 16),
+            wide.shifted_left(exact_matmul(a_high, b_low), 8),
+            wide.shifted_left(exact_matmul(a_low, b_high), 8),
+            wide.shifted_left(exact_matmul(a_low, b_low), 0),
         )
         a, b = self.input_qparams
         ratio = float(np.float32(a.scale) * np.float32(b.scale)) / self.output_qparams.scale
@@ -198,16 +197,6 @@ class Int16Matmul(QuantizedLayer):
             for shape, swap in zip(input_shape, transposed, strict=True)
         )
         return keras.ops.matmul(keras.KerasTensor(first), keras.KerasTensor(second)).shape
-
-
-def _exact_matmul(first: Any, second: Any) -> Any:
-    """int32 product of bytes in float32, in pieces of at most 2**24."""
-    size = second.shape[-2]
-    total = None
-    for low, high in chunk_bounds(size, max(1, -(-size * 255 * 255 // 2**24))):
-        part = ops.cast(ops.matmul(first[..., low:high], second[..., low:high, :]), "int32")
-        total = part if total is None else total + part
-    return total
 
 
 class Int16Binary(QuantizedLayer):

@@ -26,13 +26,15 @@ _PLACEHOLDER_CODE = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
 
 
 class AlignedBuilder(flatbuffers.Builder):
-    """A builder that aligns every NumPy vector to 16 bytes and copies it in one piece."""
+    """A builder that aligns NumPy vectors of bytes to 16 bytes and copies vectors in one piece."""
 
     head: int
 
     def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (name of the base class)
         payload = np.ascontiguousarray(x, x.dtype.newbyteorder("<")).tobytes()
-        self.StartVector(x.itemsize, x.size, _BUFFER_ALIGNMENT)
+        # Buffers are bytes; shapes, scales and the like need no more than their own size.
+        alignment = _BUFFER_ALIGNMENT if x.dtype == np.uint8 else x.itemsize
+        self.StartVector(x.itemsize, x.size, alignment)
         self.head = self.head - len(payload)
         self.Bytes[self.head : self.head + len(payload)] = payload
         self.vectorNumElems = x.size

@@ -269,7 +269,12 @@ class Graph:
     # Operators
 
     def operator(
-        self, code: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None
+        self,
+        code: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Any = None,
+        intermediates: Sequence[int] = (),
     ) -> None:
         """Append an operator; `code` is a name of `schema.BuiltinOperator`.
 
@@ -277,7 +282,7 @@ class Graph:
         `constant_storage`; see `FileInfo`.
         """
         if self.call is not None:
-            for position, index in enumerate(inputs):
+            for position, index in enumerate((*inputs, *intermediates)):
                 if index == NO_TENSOR or not self._is_stored(index):
                     continue
                 key = f"{self.call.operation.name}:{position}"
@@ -285,7 +290,9 @@ class Graph:
                     self.tensors[index].name = self.constant_names[key]
                 if key in self.constant_storage:
                     self.storage[index] = self.constant_storage[key]
-        self.operators.append(Operator(code, list(inputs), list(outputs), options))
+        self.operators.append(
+            Operator(code, list(inputs), list(outputs), options, intermediates=list(intermediates))
+        )
 
     def then(
         self,
@@ -336,7 +343,8 @@ class Graph:
         return index
 
     def _is_stored(self, index: int) -> bool:
-        return self.tensors[index].data is not None or self.tensors[index].is_variable
+        tensor = self.tensors[index]
+        return tensor.data is not None or tensor.is_variable or 0 in tensor.shape
 
     # Weights
 

@@ -37,8 +37,8 @@ class FileInfo:
             outputs; empty for the names of the model's own tensors.
         tensor_names: name of a tensor in the file, by the name of the Keras tensor, where the two
             differ (Keras allows no `/`).
-        constant_names: name of a constant in the file, by `"layer:i"` for input `i` of the operator
-            that the layer becomes.
+        constant_names: name of a constant or variable tensor in the file, by `"layer:i"` for input
+            `i` of the operator that the layer becomes; intermediates come after the inputs.
         constant_storage: how the file stores a constant that it makes float32 with DEQUANTIZE, by
             the same keys: `"dtype"`, `"name"`, for integers `"scale"`, `"zero_point"`, `"axis"`.
         tensor_qparams: parameters of a tensor, by the name of the Keras tensor, where the operation

@@ -210,6 +210,13 @@ def _dequantize(operator: Operator, tensors: Sequence[Tensor]) -> int:
     return {"int8": 2, "int16": 3, "float16": 3}.get(source.dtype, 1)
 
 
+def _sequence_lstm(operator: Operator, tensors: Sequence[Tensor]) -> int:
+    source, kernel = tensors[operator.inputs[0]], tensors[operator.inputs[2]]
+    if source.dtype == "float32" and kernel.dtype == "int8":
+        return 3 if operator.options.asymmetricQuantizeInputs else 2
+    return 1
+
+
 def _by_dtype(**versions: int) -> Callable[[Operator, Sequence[Tensor]], int]:
     """The version for each dtype of the first input, 1 for others."""
     return lambda operator, tensors: versions.get(tensors[operator.inputs[0]].dtype, 1)
@@ -235,6 +242,7 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "FLOOR_DIV": _by_dtype(float32=2),
     "SIGN": _by_dtype(int32=2),
     "BROADCAST_TO": lambda operator, tensors: 2,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence_lstm,
 }
 
 # The oldest runtime for version 1, 2, ... of an operator, where that is newer than `_OLDEST`.
@@ -311,6 +319,7 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "TILE": ("", "2.2.0", "2.8.0"),
     "TRANSPOSE": ("", "", "", "2.3.0", "2.4.0", "2.12.0"),
     "TRANSPOSE_CONV": ("", "2.2.0", "2.3.0", "2.13.0", "2.15.0"),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("", "", "2.3.0"),
     "UNPACK": ("", "", "2.2.0", "2.3.0"),
 }
 

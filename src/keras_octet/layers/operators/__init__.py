@@ -19,6 +19,7 @@ from keras_octet.layers.operators.blocks import (
 )
 from keras_octet.layers.operators.creation import BroadcastTo, Fill
 from keras_octet.layers.operators.images import AveragePooling2D, L2Pooling2D, ResizeImage
+from keras_octet.layers.operators.lstm import FusedLSTM
 from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
 from keras_octet.layers.operators.slicing import (
     Gather,
@@ -40,6 +41,7 @@ __all__ = [
     "DepthToSpace",
     "Fill",
     "FullyConnected",
+    "FusedLSTM",
     "Gather",
     "GatherND",
     "L2Normalization",

@@ -55,3 +55,31 @@ REDUCTIONS: dict[str, tuple[type, ...]] = {
     "REDUCE_ANY": (numpy.Any,),
     "REDUCE_ALL": (numpy.All,),
 }
+
+# The inputs of UNIDIRECTIONAL_SEQUENCE_LSTM in order, by the names of the layer's variables.
+LSTM_INPUTS = (
+    "input",
+    "kernel_input",
+    "kernel_forget",
+    "kernel_cell",
+    "kernel_output",
+    "recurrent_input",
+    "recurrent_forget",
+    "recurrent_cell",
+    "recurrent_output",
+    "peephole_input",
+    "peephole_forget",
+    "peephole_output",
+    "bias_input",
+    "bias_forget",
+    "bias_cell",
+    "bias_output",
+    "projection",
+    "projection_bias",
+    "output_state",
+    "cell_state",
+    "norm_input",
+    "norm_forget",
+    "norm_cell",
+    "norm_output",
+)

@@ -30,6 +30,7 @@ from keras_octet.tflite.emit import (
 )
 from keras_octet.tflite.emit.codes import BINARY_OPERATIONS, REDUCTIONS, UNARY_OPERATIONS
 from keras_octet.tflite.emit.common import EmitFunction
+from keras_octet.tflite.emit.lstm import LSTM_LAYERS
 from keras_octet.tflite.emit.operators import OPERATOR_LAYERS
 
 EMITTERS: dict[type, EmitFunction] = {}
@@ -265,7 +266,7 @@ def _add_operations() -> None:
 
 def _add_operator_layers() -> None:
     """Operators that Keras has no layer for."""
-    for cls, emit in OPERATOR_LAYERS.items():
+    for cls, emit in {**OPERATOR_LAYERS, **LSTM_LAYERS}.items():
         add_emitter(emit, cls)
 
 

@@ -77,6 +77,7 @@ _OF_LARGEST = {
     "SIN": 8,
     "SUM": 8,
     "TRANSPOSE_CONV": 8,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 32,
 }
 BOUNDS: dict[tuple[str, str], Bound] = {
     **{(code, "float"): Bound(ulps) for code, ulps in _OF_VALUE.items()},

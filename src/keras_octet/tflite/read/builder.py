@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
     for subgraph in file.subgraphs:
         fuse_dilation(subgraph)
     require_readers(file)
+    for subgraph in file.subgraphs:
+        _require_states_of_their_own(subgraph)
     subgraph = file.subgraphs[index]
     input_names = _signature_names(chosen.inputs if chosen else {}, subgraph, subgraph.inputs)
     output_names = _signature_names(chosen.outputs if chosen else {}, subgraph, subgraph.outputs)
@@ -110,6 +113,17 @@ def require_readers(file: TFLiteFile) -> None:
         raise ModelFileError(
             f"{len(missing)} operator(s) of the file are not supported:\n" + "\n".join(missing)
         )
+
+
+def _require_states_of_their_own(subgraph: Subgraph) -> None:
+    """Raises ModelFileError if two operators share a variable tensor, which layers cannot."""
+    readers = Counter(index for operator in subgraph.operators for index in operator.inputs)
+    for index, tensor in enumerate(subgraph.tensors):
+        if tensor.is_variable and readers[index] > 1:
+            raise ModelFileError(
+                f"{readers[index]} operators share the variable tensor {tensor.name!r}, which is "
+                "not supported."
+            )
 
 
 def _is_constant(tensor: Tensor) -> bool:
@@ -193,6 +207,7 @@ class _Builder:
             name=self._free(layer_name(_output_name(operator, self._subgraph)) or "layer"),
             inputs=[None if i == NO_TENSOR else self._operand(i) for i in operator.inputs],
             outputs=[tensors[i] for i in operator.outputs],
+            intermediates=[tensors[i] for i in operator.intermediates],
             reference=reference,
             unique=self._free,
             hold=lambda position: self._hold(operator.inputs[position], reference),
@@ -207,11 +222,11 @@ class _Builder:
             raise ModelFileError(
                 f"{operator.code} {call.name!r} does not fit its tensors: {error}"
             ) from error
-        for position, index in enumerate(operator.inputs):
+        for position, index in enumerate((*operator.inputs, *operator.intermediates)):
             key = f"{call.operator_name or call.name}:{position}"
             if index in self._storage:
                 self.constant_storage[key] = self._storage[index]
-            if index in self._storage or (index >= 0 and tensors[index].data is not None):
+            if index in self._storage or (index >= 0 and index not in self._values):
                 self.constant_names[key] = tensors[index].name
         results = results if isinstance(results, (list, tuple)) else [results]
         if len(results) != len(operator.outputs):
@@ -253,6 +268,8 @@ class _Builder:
     def _operand(self, index: int) -> Operand:
         tensor = self._subgraph.tensors[index]
         value = self._values.get(index, tensor.data)
+        if value is None and tensor.is_variable:
+            return Operand(tensor)
         if value is None:
             value = np.zeros([size or 0 for size in tensor.shape], np.float32)
         if isinstance(value, keras.KerasTensor):
@@ -264,7 +281,10 @@ class _Builder:
         operand = self._operand(index)
         if index not in self._held:
             tensor, array = operand.tensor, operand.constant
-            assert array is not None
+            if array is None:
+                raise ModelFileError(
+                    f"{tensor.name!r} is a variable tensor; only recurrent operators may read one."
+                )
             if has_unknown(array):
                 raise ModelFileError(
                     f"{tensor.name!r} holds sizes that are known only when the model runs, and is "

@@ -59,7 +59,7 @@ class ReadCall:
         kind: `"float"`, `"int8"`, `"int16"`, `"hybrid"` or `"integer"`; see `kind_of`.
         name: a free name for the layer.
         inputs: in the order of the operator; None for an optional input that is not there.
-        outputs: what the file says of the outputs.
+        outputs, intermediates: what the file says of them.
         reference: some input of the model, for layers that hold a constant.
         unique: a free name for another layer, like the one it is given.
         hold: gives the constant of an input as the output of a layer.
@@ -72,6 +72,7 @@ class ReadCall:
     name: str
     inputs: Sequence[Operand | None]
     outputs: Sequence[Tensor]
+    intermediates: Sequence[Tensor]
     reference: keras.KerasTensor
     unique: Callable[[str], str]
     hold: Callable[[int], keras.KerasTensor]
@@ -119,6 +120,16 @@ class ReadCall:
         if found.value is not None:
             return found.value
         return self.hold(index)
+
+    def state(self, index: int) -> Tensor:
+        """An input that must be a variable tensor, which outlives a call."""
+        found = self.operand(index)
+        if not found.tensor.is_variable or found.value is not None or found.constant is not None:
+            raise ModelFileError(
+                f"{self.code} {self.name!r} needs a variable tensor as input {index}. Received: "
+                f"{found.tensor.name!r}"
+            )
+        return found.tensor
 
     def value(self, index: int) -> Any:
         """An input as an argument of a Keras operation.

@@ -264,6 +264,7 @@ class _Parser:
             options=options,
             custom_code=custom_code,
             custom_options=b"" if isinstance(custom, int) else custom.tobytes(),
+            intermediates=self._indices(item.IntermediatesAsNumpy(), tensor_count, code),
         )
 
     def _signature(self, item: Any, subgraphs: Sequence[Subgraph]) -> Signature:

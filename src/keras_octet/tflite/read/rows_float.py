@@ -12,6 +12,7 @@ from keras_octet.tflite.read import (
     float_pooling,
     float_position,
     float_resize,
+    lstm,
 )
 from keras_octet.tflite.read.call import ReadFunction
 
@@ -41,6 +42,7 @@ FLOAT: dict[str, ReadFunction] = {
     "RESIZE_BILINEAR": float_resize.read_resize,
     "DIV": float_elementwise.read_arithmetic,
     "ROUND": float_elementwise.read_round,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
 }
 # Any dtype, the same function whatever the kind.
 FLOAT_OR_INTEGER: dict[str, ReadFunction] = {

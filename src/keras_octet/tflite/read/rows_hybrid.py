@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import hybrid, linear
+from keras_octet.tflite.read import hybrid, linear, lstm
 from keras_octet.tflite.read.call import ReadFunction
 
 HYBRID: dict[str, ReadFunction] = {
@@ -12,4 +12,5 @@ HYBRID: dict[str, ReadFunction] = {
     "TRANSPOSE_CONV": linear.read_transpose_conv,
     "BATCH_MATMUL": hybrid.read_matmul,
     "EMBEDDING_LOOKUP": hybrid.read_embedding_lookup,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
 }
