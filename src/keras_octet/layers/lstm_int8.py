@@ -168,7 +168,7 @@ class QuantizedLSTM(QuantizedSequenceLSTM):
         rows = self.batch_size if self.time_major else 1
         place = np.arange(rows * self.units)
         met = (place < rows * self.output_size).astype(np.int32)
-        found = ops.take(weights, place % self.output_size, axis=0) * met
+        found = ops.take(weights, place % self.output_size, axis=0) * ops.convert_to_tensor(met)
         return ops.reshape(found, (rows, self.units))
 
     def _normalized(self, gate: str, value: Any) -> Any:
