@@ -86,7 +86,9 @@ from keras_octet.layers.pooling import (
     QuantizedMin,
     QuantizedSum,
 )
+from keras_octet.layers.rnn import HybridRNN
 from keras_octet.layers.state import StatefulLayer, stateful_layers
+from keras_octet.layers.svdf import HybridSVDF, QuantizedSVDF
 
 __all__ = [
     "Constant",
@@ -98,6 +100,8 @@ __all__ = [
     "HybridEmbedding",
     "HybridLSTM",
     "HybridMatmul",
+    "HybridRNN",
+    "HybridSVDF",
     "Int16Activation",
     "Int16Add",
     "Int16AveragePooling2D",
@@ -151,6 +155,7 @@ __all__ = [
     "QuantizedReLU",
     "QuantizedReshape",
     "QuantizedResizing",
+    "QuantizedSVDF",
     "QuantizedScale",
     "QuantizedSoftmax",
     "QuantizedSquaredDifference",

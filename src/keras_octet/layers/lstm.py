@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-import keras
 from keras import ops
 
-from keras_octet.layers.base import QuantizedLayer, Shape
-from keras_octet.layers.state import StatefulLayer
+from keras_octet.layers.base import Shape
+from keras_octet.layers.recurrent import RecurrentOperator
 
 GATES = ("input", "forget", "cell", "output")
 # Which gates look at the cell state; see `peephole`.
 PEEPHOLES = ("input", "forget", "output")
 
 
-class SequenceLSTM(StatefulLayer):
+class SequenceLSTM(RecurrentOperator):
     """Mixin: LiteRT's fused LSTM over a sequence, which keeps its state from call to call.
 
     With gates `i, f, g, o`, input `x` and state `h, c`, of each time step::
@@ -52,7 +51,8 @@ class SequenceLSTM(StatefulLayer):
         state_shapes: shapes of the states where a file keeps them in others.
     """
 
-    lstm_keys = (
+    state_dtypes: tuple[str, ...] = ("float32", "float32")
+    recurrent_keys = (
         "units",
         "output_size",
         "features",
@@ -93,10 +93,6 @@ class SequenceLSTM(StatefulLayer):
         self.projection, self.projection_bias = projection, projection_bias
         self.time_major, self.activation = time_major, activation
         self.cell_clip, self.proj_clip = float(cell_clip), float(proj_clip)
-        self.parts: dict[str, keras.Variable] = {}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **{key: getattr(self, key) for key in self.lstm_keys}}
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -104,7 +100,6 @@ class SequenceLSTM(StatefulLayer):
         return GATES if self.input_gate else GATES[1:]
 
     def part_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Name and shape of each weight."""
         for gate in self.gates:
             yield f"kernel_{gate}", (self.units, self.features)
             yield f"recurrent_{gate}", (self.units, self.output_size)
@@ -118,28 +113,9 @@ class SequenceLSTM(StatefulLayer):
             if self.projection_bias:
                 yield "projection_bias", (self.output_size,)
 
-    def part_dtype(self, name: str) -> str:
-        """The dtype of a weight, as variable and in a file."""
-        return "float32"
-
-    state_dtypes = ("float32", "float32")
-
-    def build(self, input_shape: Shape) -> None:
-        for name, shape in self.part_shapes():
-            self.parts[name] = self.add_weight(
-                name=name,
-                shape=shape,
-                dtype=self.part_dtype(name),
-                initializer="zeros",
-                trainable=False,
-                autocast=False,
-            )
-        output, cell = self.state_dtypes
+    def state_shapes(self) -> dict[str, tuple[int, int]]:
         batch = self.batch_size
-        self.add_state("output_state", (batch, self.output_size), output, self._initial_output)
-        self.add_state("cell_state", (batch, self.units), cell)
-
-    _initial_output = 0
+        return {"output_state": (batch, self.output_size), "cell_state": (batch, self.units)}
 
     def stacked(self, kind: str) -> Any:
         """`kind` of all gates, one after another along the first axis."""
@@ -180,18 +156,3 @@ class SequenceLSTM(StatefulLayer):
 
 # What states are computed in: not every backend has arithmetic on narrow integers.
 _WIDE = {"float32": "float32", "int8": "int32", "int16": "int32"}
-
-
-class QuantizedSequenceLSTM(SequenceLSTM, QuantizedLayer):
-    """What the layers with integer weights share.
-
-    Args:
-        scales: of the weights that a file stores with a scale, by name.
-    """
-
-    def __init__(self, *, scales: Mapping[str, float], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.scales = {name: float(scale) for name, scale in scales.items()}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scales": dict(self.scales)}

@@ -11,8 +11,9 @@ from keras import ops
 from keras_octet import lstm_kernels
 from keras_octet.gemmlowp import quantize_multiplier
 from keras_octet.layers import fixed_point
-from keras_octet.layers.base import exact_matmul, register
-from keras_octet.layers.lstm import GATES, PEEPHOLES, QuantizedSequenceLSTM
+from keras_octet.layers.base import register
+from keras_octet.layers.lstm import GATES, PEEPHOLES, SequenceLSTM
+from keras_octet.layers.recurrent import QuantizedRecurrent, integer_products
 from keras_octet.lstm_kernels import (
     GATE_BITS,
     GATE_FRACTION_BITS,
@@ -26,12 +27,10 @@ F32 = np.float32
 # Scale of a gate before its activation.
 _GATE_SCALE = F32(2.0**-12)
 _DIGIT = 15
-# The largest product of a weight and of a value less its zero point.
-_LARGEST = 128 * 255
 
 
 @register
-class QuantizedLSTM(QuantizedSequenceLSTM):
+class QuantizedLSTM(SequenceLSTM, QuantizedRecurrent):
     """LiteRT's fused LSTM on int8: int8 weights, int16 cell state. See `SequenceLSTM`.
 
     The activation is tanh whatever `activation` says, which a file keeps.
@@ -78,9 +77,8 @@ class QuantizedLSTM(QuantizedSequenceLSTM):
             return "int32"
         return "int16" if name.startswith(("peephole", "norm")) else "int8"
 
-    @property
-    def _initial_output(self) -> int:  # type: ignore[override]
-        return int(self.state_qparams[0].zero_point)
+    def initial_states(self) -> dict[str, int]:
+        return {"output_state": int(self.state_qparams[0].zero_point)}
 
     # Fixed-point multipliers, from float32 scales as the kernel multiplies them
 
@@ -114,17 +112,16 @@ class QuantizedLSTM(QuantizedSequenceLSTM):
     # The layer
 
     def _input_terms(self, sequence: Any) -> Any:
-        kernel = ops.cast(self.stacked("kernel"), "float32")
-        sums = _products(sequence, self.input_qparams[0].zero_point, kernel)
+        source = self.input_qparams[0]
+        sums = integer_products(sequence, source.zero_point, self.stacked("kernel"))
         if not self.layer_norm:
             sums = sums + self.stacked("bias")
-        scaled = fixed_point.scaled(sums, *self._multipliers("kernel", self.input_qparams[0].scale))
+        scaled = fixed_point.scaled(sums, *self._multipliers("kernel", source.scale))
         return _int16(scaled)
 
     def _step(self, terms: Any, output: Any, cell: Any) -> tuple[Any, Any]:
         state = self.state_qparams[0]
-        kernel = ops.cast(self.stacked("recurrent"), "float32")
-        sums = _products(output, state.zero_point, kernel)
+        sums = integer_products(output, state.zero_point, self.stacked("recurrent"))
         scaled = fixed_point.scaled(sums, *self._multipliers("recurrent", state.scale))
         gates = self.split(_int16(scaled + terms))
         forget = self._activated("forget", gates, cell)
@@ -183,18 +180,12 @@ class QuantizedLSTM(QuantizedSequenceLSTM):
 
     def _projected(self, hidden: Any) -> Any:
         state = self.state_qparams[0]
-        sums = _products(hidden, 0, ops.cast(self.parts["projection"], "float32"))
+        sums = integer_products(hidden, 0, self.parts["projection"])
         if self.projection_bias:
             sums = sums + ops.convert_to_tensor(self.parts["projection_bias"])
         values = _int8(fixed_point.scaled(sums, *self._projection_multiplier()) + state.zero_point)
         steps = clipping_steps(self.proj_clip, self.output_qparams.scale, 127)
         return ops.clip(values, -steps, steps) if steps else values
-
-
-def _products(values: Any, zero_point: int, kernel: Any) -> Any:
-    """int32 `(values - zero_point) kernel^T`; float32 `kernel` of integers `(outputs, inputs)`."""
-    centred = ops.cast(values, "float32") - float(zero_point)
-    return exact_matmul(centred, ops.transpose(kernel), _LARGEST)
 
 
 def normalized(values: Any, guard: int) -> Any:

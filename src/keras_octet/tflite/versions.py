@@ -210,11 +210,20 @@ def _dequantize(operator: Operator, tensors: Sequence[Tensor]) -> int:
     return {"int8": 2, "int16": 3, "float16": 3}.get(source.dtype, 1)
 
 
-def _sequence_lstm(operator: Operator, tensors: Sequence[Tensor]) -> int:
-    source, kernel = tensors[operator.inputs[0]], tensors[operator.inputs[2]]
-    if source.dtype == "float32" and kernel.dtype == "int8":
-        return 3 if operator.options.asymmetricQuantizeInputs else 2
-    return 1
+def _recurrent(
+    kernel: int, *, integer: int = 1, asymmetric: int = 3
+) -> Callable[[Operator, Sequence[Tensor]], int]:
+    """By the types of the input and of input `kernel`; int8 weights on float are version 2."""
+
+    def version(operator: Operator, tensors: Sequence[Tensor]) -> int:
+        source, weights = tensors[operator.inputs[0]], tensors[operator.inputs[kernel]]
+        if source.dtype == "int8":
+            return integer
+        if weights.dtype == "int8":
+            return asymmetric if operator.options.asymmetricQuantizeInputs else 2
+        return 1
+
+    return version
 
 
 def _by_dtype(**versions: int) -> Callable[[Operator, Sequence[Tensor]], int]:
@@ -242,7 +251,10 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "FLOOR_DIV": _by_dtype(float32=2),
     "SIGN": _by_dtype(int32=2),
     "BROADCAST_TO": lambda operator, tensors: 2,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence_lstm,
+    "RNN": _recurrent(1),
+    "SVDF": _recurrent(1, integer=3, asymmetric=4),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _recurrent(2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": _recurrent(1),
 }
 
 # The oldest runtime for version 1, 2, ... of an operator, where that is newer than `_OLDEST`.
@@ -306,6 +318,7 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "RESIZE_BILINEAR": ("", "", "2.2.0"),
     "RESIZE_NEAREST_NEIGHBOR": ("", "", "2.3.0"),
     "RIGHT_SHIFT": ("2.14.0",),
+    "RNN": ("", "", "2.3.0"),
     "RSQRT": ("", "2.5.0"),
     "SCATTER_ND": ("2.1.0",),
     "SELECT_V2": ("2.2.0",),
@@ -315,11 +328,13 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "SQUARED_DIFFERENCE": ("", "2.5.0"),
     "STRIDED_SLICE": ("", "", "2.1.0", "2.2.0"),
     "SUB": ("", "", "2.3.0", "2.4.0", "2.4.0"),
+    "SVDF": ("", "", "2.2.0", "2.3.0"),
     "TANH": ("", "", "2.3.0"),
     "TILE": ("", "2.2.0", "2.8.0"),
     "TRANSPOSE": ("", "", "", "2.3.0", "2.4.0", "2.12.0"),
     "TRANSPOSE_CONV": ("", "2.2.0", "2.3.0", "2.13.0", "2.15.0"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ("", "", "2.3.0"),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": ("", "", "2.3.0"),
     "UNPACK": ("", "", "2.2.0", "2.3.0"),
 }
 

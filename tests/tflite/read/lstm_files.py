@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.qparams import QParams
 from keras_octet.tflite.emit.codes import LSTM_INPUTS
-from keras_octet.tflite.emit.lstm import ACTIVATIONS
+from keras_octet.tflite.emit.stateful import ACTIVATIONS
 from keras_octet.tflite.file import pack
 from keras_octet.tflite.graph import NO_TENSOR, Graph, Quantization
 

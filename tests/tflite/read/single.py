@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,15 @@ def tensor(shape: Sequence[int | None], qparams: Parameters, dtype: str = "int8"
     return tuple(shape), qparams, dtype
 
 
+@dataclass(frozen=True)
+class Variable:
+    """A variable tensor that the operator reads, and that outlives a call."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    qparams: QParams | None = None
+
+
 def file_of(
     code: str, operands: Sequence[Any], outputs: Sequence[Any], options: Any = None
 ) -> bytes:
@@ -31,7 +41,7 @@ def file_of(
     Args:
         code: name of the operator.
         operands: what `tensor` gives for an input of the model, an array or `(array, parameters)`
-            for a constant, None for an input that is not there.
+            for a constant, a `Variable`, None for an input that is not there.
         outputs: what `tensor` gives.
         options: options object of the schema.
     """
@@ -40,6 +50,10 @@ def file_of(
     for position, operand in enumerate(operands):
         if operand is None:
             index = NO_TENSOR
+        elif isinstance(operand, Variable):
+            quantization = _quantization(operand.qparams)
+            index = graph.tensor(f"v{position}", operand.shape, operand.dtype, quantization)
+            graph.tensors[index].is_variable = True
         elif isinstance(operand, np.ndarray):
             index = graph.constant(operand, name=f"constant{position}")
         elif isinstance(operand[0], np.ndarray):

@@ -19,8 +19,8 @@ from keras_octet.layers.operators.blocks import (
 )
 from keras_octet.layers.operators.creation import BroadcastTo, Fill
 from keras_octet.layers.operators.images import AveragePooling2D, L2Pooling2D, ResizeImage
-from keras_octet.layers.operators.lstm import FusedLSTM
 from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
+from keras_octet.layers.operators.recurrent import SVDF, FusedLSTM, FusedRNN
 from keras_octet.layers.operators.slicing import (
     Gather,
     GatherND,
@@ -32,6 +32,7 @@ from keras_octet.layers.operators.slicing import (
 from keras_octet.layers.operators.strided import StridedSlice
 
 __all__ = [
+    "SVDF",
     "ArgExtremum",
     "AveragePooling2D",
     "BatchMatmul",
@@ -42,6 +43,7 @@ __all__ = [
     "Fill",
     "FullyConnected",
     "FusedLSTM",
+    "FusedRNN",
     "Gather",
     "GatherND",
     "L2Normalization",

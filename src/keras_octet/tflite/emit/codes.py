@@ -56,7 +56,7 @@ REDUCTIONS: dict[str, tuple[type, ...]] = {
     "REDUCE_ALL": (numpy.All,),
 }
 
-# The inputs of UNIDIRECTIONAL_SEQUENCE_LSTM in order, by the names of the layer's variables.
+# The inputs of recurrent operators in order, by the names of the layer's variables.
 LSTM_INPUTS = (
     "input",
     "kernel_input",
@@ -83,3 +83,5 @@ LSTM_INPUTS = (
     "norm_cell",
     "norm_output",
 )
+RNN_INPUTS = ("input", "kernel", "recurrent", "bias", "hidden_state")
+SVDF_INPUTS = ("input", "kernel", "time", "bias", "memory_state")

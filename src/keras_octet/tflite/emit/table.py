@@ -30,8 +30,8 @@ from keras_octet.tflite.emit import (
 )
 from keras_octet.tflite.emit.codes import BINARY_OPERATIONS, REDUCTIONS, UNARY_OPERATIONS
 from keras_octet.tflite.emit.common import EmitFunction
-from keras_octet.tflite.emit.lstm import LSTM_LAYERS
 from keras_octet.tflite.emit.operators import OPERATOR_LAYERS
+from keras_octet.tflite.emit.stateful import STATEFUL_LAYERS
 
 EMITTERS: dict[type, EmitFunction] = {}
 
@@ -266,7 +266,7 @@ def _add_operations() -> None:
 
 def _add_operator_layers() -> None:
     """Operators that Keras has no layer for."""
-    for cls, emit in {**OPERATOR_LAYERS, **LSTM_LAYERS}.items():
+    for cls, emit in {**OPERATOR_LAYERS, **STATEFUL_LAYERS}.items():
         add_emitter(emit, cls)
 
 

@@ -76,12 +76,16 @@ _OF_LARGEST = {
     "RESIZE_BILINEAR": 32,
     "SIN": 8,
     "SUM": 8,
+    "RNN": 16,
+    "SVDF": 8,
     "TRANSPOSE_CONV": 8,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 32,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": 32,
 }
 BOUNDS: dict[tuple[str, str], Bound] = {
     **{(code, "float"): Bound(ulps) for code, ulps in _OF_VALUE.items()},
     **{(code, "float"): Bound(ulps, of_largest=True) for code, ulps in _OF_LARGEST.items()},
+    ("SVDF", "hybrid"): Bound(_OF_LARGEST["SVDF"], of_largest=True),
 }
 
 

@@ -13,6 +13,7 @@ from keras_octet.tflite.read import (
     float_position,
     float_resize,
     lstm,
+    recurrent,
 )
 from keras_octet.tflite.read.call import ReadFunction
 
@@ -42,6 +43,9 @@ FLOAT: dict[str, ReadFunction] = {
     "RESIZE_BILINEAR": float_resize.read_resize,
     "DIV": float_elementwise.read_arithmetic,
     "ROUND": float_elementwise.read_round,
+    "RNN": recurrent.read_rnn,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent.read_rnn,
+    "SVDF": recurrent.read_svdf,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
 }
 # Any dtype, the same function whatever the kind.

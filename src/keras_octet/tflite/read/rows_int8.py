@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import binary, boundary, linear, lstm, movement, unary, window
+from keras_octet.tflite.read import (
+    binary,
+    boundary,
+    linear,
+    lstm,
+    movement,
+    recurrent,
+    unary,
+    window,
+)
 from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_float import FLOAT_OR_INTEGER
 
@@ -89,5 +98,6 @@ INT8: dict[str, ReadFunction] = {
     "GATHER": movement.read_gather,
     "QUANTIZE": boundary.read_requantize,
     "DEQUANTIZE": boundary.read_dequantize,
+    "SVDF": recurrent.read_svdf,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
 }

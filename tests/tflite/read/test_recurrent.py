@@ -1,0 +1,211 @@
+"""RNN, UNIDIRECTIONAL_SEQUENCE_RNN and SVDF: call after call what LiteRT computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import keras_octet as ko
+from keras_octet.qparams import QParams
+from keras_octet.tflite.emit.stateful import ACTIVATIONS
+from keras_octet.tflite.graph import Quantization
+from keras_octet.tflite.read.bounds import BOUNDS, EXACT
+from keras_octet.tflite.run import Interpreter
+from tests.litert import keras_outputs
+from tests.tflite.read.single import Variable, file_of, tensor
+from tests.tflite.read.test_golden import assert_within
+from tests.tflite.read.test_hostile import repacked
+
+CALLS = 4
+few = settings(max_examples=8, deadline=None)
+activations = st.sampled_from(list(ACTIVATIONS.values()))
+sizes = st.integers(1, 20)
+
+
+def weights(rng: np.random.Generator, *shape: int, kind: str = "float", bits: int = 8) -> Any:
+    """An operand; integers of that many bits with a scale unless the kind is float."""
+    values = rng.normal(0, 0.5, shape).astype(np.float32)
+    if kind == "float":
+        return values
+    largest = 2 ** (bits - 1) - 1
+    scale = np.float32(np.abs(values).max() / largest)
+    integers = np.rint(values / scale).astype(f"int{bits}")
+    return integers, Quantization.symmetric(np.array([scale]), 0)
+
+
+def rnn(kind: str, draw: Any) -> bytes:
+    """A file of RNN, or of a sequence."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    batch, time, units, features = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 5)),
+        *draw(st.tuples(sizes, sizes)),
+    )
+    asymmetric = kind == "hybrid" and draw(st.booleans())
+    activation, time_major = draw(activations), draw(st.booleans())
+    operands = [
+        weights(rng, units, features, kind=kind),
+        weights(rng, units, units, kind=kind),
+        weights(rng, units),
+        Variable((batch, units)),
+    ]
+    common = {"fusedActivationFunction": activation, "asymmetricQuantizeInputs": asymmetric}
+    if draw(st.booleans()):
+        source = tensor((batch, features), None, "float32")
+        target = tensor((batch, units), None, "float32")
+        return file_of("RNN", [source, *operands], [target], schema.RNNOptionsT(**common))
+    lead = (time, batch) if time_major else (batch, time)
+    source, target = (tensor((*lead, size), None, "float32") for size in (features, units))
+    options = schema.SequenceRNNOptionsT(timeMajor=time_major, **common)
+    return file_of("UNIDIRECTIONAL_SEQUENCE_RNN", [source, *operands], [target], options)
+
+
+def svdf(kind: str, draw: Any) -> bytes:
+    """A file of SVDF."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    batch, units, rank = draw(st.integers(1, 3)), draw(sizes), draw(st.integers(1, 3))
+    memory, features = draw(st.integers(1, 6)), draw(sizes)
+    filters, integer = units * rank, kind == "int8"
+    dtype = "int8" if integer else "float32"
+    source = QParams(scale=0.02, zero_point=5) if integer else None
+    target = QParams(scale=0.03, zero_point=-128) if integer else None
+    state = QParams(scale=4e-4, zero_point=0, dtype="int16") if integer else None
+    kernel = weights(rng, filters, features, kind=kind)
+    time = weights(rng, filters, memory, kind=kind, bits=16 if integer else 8)
+    bias: Any = weights(rng, units)
+    if integer:
+        scale = np.float32(4e-4) * time[1].scale
+        bias = np.rint(bias / scale).astype(np.int32), Quantization.symmetric(scale, 0)
+    options = schema.SVDFOptionsT(
+        rank=rank,
+        fusedActivationFunction=ACTIVATIONS["relu"] if integer else draw(activations),
+        asymmetricQuantizeInputs=kind == "hybrid" and draw(st.booleans()),
+    )
+    return file_of(
+        "SVDF",
+        [
+            tensor((batch, features), source, dtype),
+            kernel,
+            time,
+            bias if draw(st.booleans()) else None,
+            Variable((batch, memory * filters), "int16" if integer else "float32", state),
+        ],
+        [tensor((batch, units), target, dtype)],
+        options,
+    )
+
+
+MAKERS = {"rnn": rnn, "svdf": svdf}
+CASES = [
+    ("rnn", "float"),
+    ("rnn", "hybrid"),
+    ("svdf", "float"),
+    ("svdf", "hybrid"),
+    ("svdf", "int8"),
+]
+
+
+def inputs(content: bytes, seed: int) -> np.ndarray:
+    detail = Interpreter(content)._interpreter.get_input_details()[0]
+    rng = np.random.default_rng(seed)
+    if detail["dtype"] == np.int8:
+        return rng.integers(-128, 128, detail["shape"]).astype(np.int8)
+    return rng.uniform(-1, 1, detail["shape"]).astype(np.float32)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@few
+@given(data=st.data())
+def test_calls(name: str, kind: str, data: Any) -> None:
+    content = MAKERS[name](kind, data.draw)
+    model, interpreter = ko.load_model(content), Interpreter(content)
+    assert model.stateful
+    (code,) = interpreter.operators()
+    bound = BOUNDS.get((code, kind), EXACT)
+    if isinstance(model, ko.QuantizedModel):
+        model.engine = "keras"
+    for call in range(CALLS):
+        x = inputs(content, call)
+        (received,) = keras_outputs(model, x)
+        assert_within(bound, np.asarray(received), interpreter(x)[0])
+    assert model.to_tflite() == content
+
+
+@pytest.mark.parametrize(("name", "kind"), [case for case in CASES if case[1] != "float"])
+@settings(max_examples=2, deadline=None)
+@given(data=st.data())
+def test_engines_share_the_state(name: str, kind: str, data: Any) -> None:
+    content = MAKERS[name](kind, data.draw)
+    model, interpreter = ko.load_model(content), Interpreter(content)
+    bound = BOUNDS.get((interpreter.operators()[0], kind), EXACT)
+    for call, engine in enumerate(["litert", "keras", "litert", "litert"]):
+        model.engine = engine
+        x = inputs(content, call)
+        assert_within(bound, model.predict_on_batch(x), interpreter(x)[0])
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@settings(max_examples=1, deadline=None)
+@given(data=st.data())
+def test_saved_and_reset(name: str, kind: str, data: Any, tmp_path_factory: Any) -> None:
+    content = MAKERS[name](kind, data.draw)
+    model, path = ko.load_model(content), Path(tmp_path_factory.mktemp("m")) / "m.keras"
+    x = inputs(content, 1)
+    first = np.asarray(model.predict_on_batch(x))
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    assert loaded.to_tflite() == content
+    np.testing.assert_array_equal(loaded.predict_on_batch(x), first)
+    model.reset_state()
+    np.testing.assert_array_equal(model.predict_on_batch(x), first)
+
+
+def changed_input(position: int, change: Any) -> Any:
+    def apply(model: Any) -> None:
+        graph = model.subgraphs[0]
+        change(graph.tensors[graph.operators[0].inputs[position]])
+
+    return apply
+
+
+def transposed(tensor: Any) -> None:
+    tensor.shape = np.array([*tensor.shape[::-1], 1], np.int32)
+
+
+def no_variable(tensor: Any) -> None:
+    tensor.isVariable = False
+
+
+def no_rank(model: Any) -> None:
+    model.subgraphs[0].operators[0].builtinOptions.rank = 0
+
+
+def without(position: int) -> Any:
+    def apply(model: Any) -> None:
+        operator = model.subgraphs[0].operators[0]
+        indices = operator.inputs.copy()
+        indices[position] = -1
+        operator.inputs = indices
+
+    return apply
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+@settings(max_examples=1, deadline=None)
+@given(data=st.data())
+def test_nonsense(name: str, kind: str, data: Any) -> None:
+    content = MAKERS[name](kind, data.draw)
+    changes = [changed_input(i, transposed) for i in (0, 1, 2, 4)]
+    changes += [changed_input(4, no_variable), without(1), without(2), without(4)]
+    if name == "svdf":
+        changes.append(no_rank)
+    for change in changes:
+        with pytest.raises(ko.ModelFileError):
+            ko.load_model(repacked(content, change))
