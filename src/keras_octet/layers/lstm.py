@@ -29,8 +29,8 @@ class SequenceLSTM(RecurrentOperator):
     `layer_norm` normalizes the sum of the first three terms over the units, and multiplies it by
     weights, before the bias is added. Without `input_gate`, `1 - sigmoid(f)` is in its place.
 
-    Inputs have shape `(batch, time, features)`, or `(time, batch, features)` with `time_major`;
-    outputs `output_size` features.
+    Inputs have shape `(batch, time, features)`, or `(time, batch, features)` with `time_major`, or
+    are one time step `(batch, features)` without `sequence`; outputs have `output_size` features.
 
     Variables, called after the gate in `gates`: `kernel_<gate>` `(units, features)`,
     `recurrent_<gate>` `(units, output_size)`, `peephole_<gate>`, `bias_<gate>`, `norm_<gate>`
@@ -44,7 +44,7 @@ class SequenceLSTM(RecurrentOperator):
         batch_size: the state is kept for so many sequences.
         input_gate, peephole, layer_norm, projection, projection_bias: whether there are such
             weights.
-        time_major: see above.
+        sequence, time_major: see above.
         activation: `None`, `"relu"`, `"relu6"`, `"hard_tanh"` or `"tanh"`.
         cell_clip, proj_clip: 0 does not clip.
         scales: of the weights that are quantized, by name.
@@ -62,6 +62,7 @@ class SequenceLSTM(RecurrentOperator):
         "layer_norm",
         "projection",
         "projection_bias",
+        "sequence",
         "time_major",
         "activation",
         "cell_clip",
@@ -80,6 +81,7 @@ class SequenceLSTM(RecurrentOperator):
         layer_norm: bool = False,
         projection: bool = False,
         projection_bias: bool = False,
+        sequence: bool = True,
         time_major: bool = False,
         activation: str | None = "tanh",
         cell_clip: float = 0.0,
@@ -91,7 +93,7 @@ class SequenceLSTM(RecurrentOperator):
         self.features, self.batch_size = features, batch_size
         self.input_gate, self.peephole, self.layer_norm = input_gate, peephole, layer_norm
         self.projection, self.projection_bias = projection, projection_bias
-        self.time_major, self.activation = time_major, activation
+        self.sequence, self.time_major, self.activation = sequence, time_major, activation
         self.cell_clip, self.proj_clip = float(cell_clip), float(proj_clip)
 
     @property
@@ -128,7 +130,14 @@ class SequenceLSTM(RecurrentOperator):
         return {g: values[..., i * count : (i + 1) * count] for i, g in enumerate(self.gates)}
 
     def call(self, inputs: Any) -> Any:
-        sequence = inputs if self.time_major else ops.transpose(inputs, (1, 0, 2))
+        if not self.sequence:
+            return self._run(ops.expand_dims(inputs, 0))[0]
+        if self.time_major:
+            return self._run(inputs)
+        return ops.transpose(self._run(ops.transpose(inputs, (1, 0, 2))), (1, 0, 2))
+
+    def _run(self, steps: Any) -> Any:
+        """Outputs `(time, batch, output_size)` for inputs `(time, batch, features)`."""
 
         def step(state: tuple[Any, Any], terms: Any) -> Any:
             new = self._step(terms, *state)
@@ -136,11 +145,10 @@ class SequenceLSTM(RecurrentOperator):
 
         widths = [_WIDE[dtype] for dtype in self.state_dtypes]
         start = tuple(ops.cast(x, dtype) for x, dtype in zip(self.states, widths, strict=True))
-        last, every = ops.scan(step, start, self._input_terms(sequence))
+        last, every = ops.scan(step, start, self._input_terms(steps))
         for variable, value in zip(self.states, last, strict=True):
             variable.assign(ops.cast(value, variable.dtype))
-        outputs = ops.cast(every[0], self.states[0].dtype)
-        return outputs if self.time_major else ops.transpose(outputs, (1, 0, 2))
+        return ops.cast(every[0], self.states[0].dtype)
 
     def _input_terms(self, sequence: Any) -> Any:
         """What the inputs add to the gates at all time steps: `(time, batch, gates * units)`."""

@@ -162,7 +162,7 @@ class QuantizedLSTM(SequenceLSTM, QuantizedRecurrent):
         weights = ops.cast(self.parts[f"peephole_{gate}"], "int32")
         if self.output_size == self.units:
             return weights
-        rows = self.batch_size if self.time_major else 1
+        rows = self.batch_size if self.time_major or not self.sequence else 1
         place = np.arange(rows * self.units)
         met = (place < rows * self.output_size).astype(np.int32)
         found = ops.take(weights, place % self.output_size, axis=0) * ops.convert_to_tensor(met)

@@ -211,16 +211,16 @@ def _dequantize(operator: Operator, tensors: Sequence[Tensor]) -> int:
 
 
 def _recurrent(
-    kernel: int, *, integer: int = 1, asymmetric: int = 3
+    kernel: int, *, integer: int = 1, hybrid: int = 2, asymmetric: int = 3
 ) -> Callable[[Operator, Sequence[Tensor]], int]:
-    """By the types of the input and of input `kernel`; int8 weights on float are version 2."""
+    """By the types of the input and of input `kernel`, an integer one of float is hybrid."""
 
     def version(operator: Operator, tensors: Sequence[Tensor]) -> int:
         source, weights = tensors[operator.inputs[0]], tensors[operator.inputs[kernel]]
         if source.dtype == "int8":
             return integer
         if weights.dtype == "int8":
-            return asymmetric if operator.options.asymmetricQuantizeInputs else 2
+            return asymmetric if operator.options.asymmetricQuantizeInputs else hybrid
         return 1
 
     return version
@@ -251,6 +251,7 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "FLOOR_DIV": _by_dtype(float32=2),
     "SIGN": _by_dtype(int32=2),
     "BROADCAST_TO": lambda operator, tensors: 2,
+    "LSTM": _recurrent(2, hybrid=3, asymmetric=4),
     "RNN": _recurrent(1),
     "SVDF": _recurrent(1, integer=3, asymmetric=4),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _recurrent(2),
@@ -300,6 +301,7 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "HARD_SWISH": ("1.15.0",),
     "LEAKY_RELU": ("", "2.3.0"),
     "LOGISTIC": ("", "", "2.3.0"),
+    "LSTM": ("", "", "", "2.3.0"),
     "MAXIMUM": ("", "", "2.3.0", "2.3.0"),
     "MAX_POOL_2D": ("", "", "2.3.0"),
     "MEAN": ("", "", "2.4.0"),

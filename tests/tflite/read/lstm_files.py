@@ -37,6 +37,7 @@ class LSTM:
     layer_norm: bool = False
     projection: bool = False
     projection_bias: bool = False
+    sequence: bool = True
     time_major: bool = False
     activation: str | None = "tanh"
     cell_clip: float = 0.0
@@ -61,6 +62,8 @@ def random_inputs(lstm: LSTM, seed: int) -> np.ndarray:
 
 
 def _shape(lstm: LSTM, size: int) -> tuple[int, ...]:
+    if not lstm.sequence:
+        return (lstm.batch, size)
     lead = (lstm.time, lstm.batch) if lstm.time_major else (lstm.batch, lstm.time)
     return (*lead, size)
 
@@ -90,16 +93,17 @@ class _Writer:
         source = graph.tensor("x", _shape(lstm, lstm.features), dtype, self._known(self._input))
         output = graph.tensor("y", _shape(lstm, self._output_size), dtype, self._known(self._state))
         operands = [source, *(self._operand(name) for name in LSTM_INPUTS[1:])]
-        options = schema.UnidirectionalSequenceLSTMOptionsT(
-            fusedActivationFunction=ACTIVATIONS[lstm.activation],
-            cellClip=lstm.cell_clip,
-            projClip=lstm.proj_clip,
-            timeMajor=lstm.time_major,
-            asymmetricQuantizeInputs=lstm.asymmetric,
-        )
-        graph.operator(
-            "UNIDIRECTIONAL_SEQUENCE_LSTM", operands, [output], options, self._intermediates()
-        )
+        common = {
+            "fusedActivationFunction": ACTIVATIONS[lstm.activation],
+            "cellClip": lstm.cell_clip,
+            "projClip": lstm.proj_clip,
+            "asymmetricQuantizeInputs": lstm.asymmetric,
+        }
+        code, options = "LSTM", schema.LSTMOptionsT(**common)
+        if lstm.sequence:
+            code = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+            options = schema.UnidirectionalSequenceLSTMOptionsT(timeMajor=lstm.time_major, **common)
+        graph.operator(code, operands, [output], options, self._intermediates())
         return pack(graph, [source], [output], ["x"], ["y"], name="main")
 
     def _known(self, qparams: QParams) -> Quantization | None:

@@ -45,6 +45,7 @@ def lstms(draw: Any, kind: str, units: Any, layer_norm: bool = True) -> LSTM:
         layer_norm=layer_norm and draw(st.booleans()),
         projection=projection,
         projection_bias=projection and draw(st.booleans()),
+        sequence=draw(st.sampled_from([True, True, False])),
         time_major=draw(st.booleans()),
         activation="tanh" if kind == "int8" else draw(st.sampled_from(ACTIVATIONS)),
         cell_clip=draw(st.sampled_from([0.0, 0.7])),
@@ -123,6 +124,8 @@ FILES = {
     "float plain": LSTM(time_major=True),
     "hybrid": LSTM(kind="hybrid", units=8, asymmetric=True, **EVERYTHING),
     "int8": LSTM(kind="int8", **EVERYTHING),
+    "float step": LSTM(sequence=False),
+    "int8 step": LSTM(kind="int8", sequence=False, **EVERYTHING),
     "int8 without input gate": LSTM(kind="int8", input_gate=False, time_major=True),
 }
 
@@ -246,6 +249,16 @@ def clipped_at(value: float) -> Any:
 def without_activation(model: Any) -> None:
     options = model.subgraphs[0].operators[0].builtinOptions
     options.fusedActivationFunction = schema.ActivationFunctionType.NONE
+
+
+def basic(model: Any) -> None:
+    options = model.subgraphs[0].operators[0].builtinOptions
+    options.kernelType = schema.LSTMKernelType.BASIC
+
+
+def test_basic_kind() -> None:
+    with pytest.raises(ko.ModelFileError, match="basic"):
+        ko.load_model(repacked(lstm_file(FILES["float step"]), basic))
 
 
 NONSENSE = {

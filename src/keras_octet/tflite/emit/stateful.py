@@ -85,11 +85,10 @@ def _intermediates(layer: Any, graph: Graph) -> list[int]:
 
 
 def _lstm(layer: Any) -> tuple[str, dict[str, Any], Any]:
-    options = {
-        "cellClip": layer.cell_clip,
-        "projClip": layer.proj_clip,
-        "timeMajor": layer.time_major,
-    }
+    options = {"cellClip": layer.cell_clip, "projClip": layer.proj_clip}
+    if not layer.sequence:
+        return "LSTM", options, schema.LSTMOptionsT
+    options["timeMajor"] = layer.time_major
     return "UNIDIRECTIONAL_SEQUENCE_LSTM", options, schema.UnidirectionalSequenceLSTMOptionsT
 
 

@@ -72,6 +72,7 @@ _OF_LARGEST = {
     "L2_POOL_2D": 4,
     "LOG": 4,
     "LOG_SOFTMAX": 4,
+    "LSTM": 16,
     "MEAN": 8,
     "RESIZE_BILINEAR": 32,
     "SIN": 8,

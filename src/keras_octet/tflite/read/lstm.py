@@ -1,11 +1,14 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM: up to 24 inputs, of which most are weights."""
+"""LSTM and UNIDIRECTIONAL_SEQUENCE_LSTM: up to 24 inputs, of which most are weights."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from ai_edge_litert import schema_py_generated as schema
+
 from keras_octet import layers
+from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
 from keras_octet.tflite.emit.codes import LSTM_INPUTS
 from keras_octet.tflite.read.call import ReadCall, qparams_of
@@ -15,14 +18,20 @@ STATES = ("output_state", "cell_state")
 _INTERMEDIATES = 5
 
 
-def read_sequence_lstm(call: ReadCall) -> Any:
-    """float32, hybrid or int8."""
+def read_lstm(call: ReadCall) -> Any:
+    """float32, hybrid or int8; one step, or a sequence."""
     source = call.tensor(0)
+    sequence = call.code == "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    if not sequence and call.options.kernelType != schema.LSTMKernelType.FULL:
+        raise ModelFileError(
+            f"LSTM {call.name!r} is of the basic kind with 5 inputs, which is not supported."
+        )
     parts = Parts(call, LSTM_INPUTS, STATES)
     if len(call.inputs) not in (20, 24):
         raise parts.refuse(f"{len(call.inputs)} inputs; expected 20 or 24.")
-    if len(source.shape) != 3:
-        raise parts.refuse(f"an input of shape {source.shape}; expected 3 axes.")
+    rank = 3 if sequence else 2
+    if len(source.shape) != rank:
+        raise parts.refuse(f"an input of shape {source.shape}; expected {rank} axes.")
     return parts.build(_KINDS[call.kind](parts, _arguments(parts, source.shape)), source)
 
 
@@ -36,24 +45,26 @@ def _arguments(parts: Parts, shape: Any) -> dict[str, Any]:
     units, features = parts.matrix("kernel_output")
     # Diagonal matrices have one axis, and are not supported.
     recurrent_units, output_size = parts.matrix("recurrent_output")
-    if recurrent_units != units or features != shape[2]:
+    if recurrent_units != units or features != shape[-1]:
         raise parts.refuse(
             f"weights of {units} and {recurrent_units} units and {features} features for an input "
             f"of shape {shape}."
         )
+    time_major = len(shape) == 3 and bool(options.timeMajor)
     # The integer kernel does not look at it; without one the others read what is not written.
     activation = parts.activation(required=parts.call.kind != "int8")
     return {
         "units": units,
         "output_size": output_size,
         "features": features,
-        "batch_size": parts.batch_size(shape[1 if options.timeMajor else 0]),
+        "batch_size": parts.batch_size(shape[1 if time_major else 0]),
         "input_gate": "kernel_input" in weights,
         "peephole": "peephole_output" in weights,
         "layer_norm": "norm_forget" in weights,
         "projection": "projection" in weights,
         "projection_bias": "projection_bias" in weights,
-        "time_major": bool(options.timeMajor),
+        "sequence": len(shape) == 3,
+        "time_major": time_major,
         "activation": activation,
         "cell_clip": options.cellClip,
         "proj_clip": options.projClip,

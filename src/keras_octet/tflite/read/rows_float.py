@@ -46,7 +46,8 @@ FLOAT: dict[str, ReadFunction] = {
     "RNN": recurrent.read_rnn,
     "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent.read_rnn,
     "SVDF": recurrent.read_svdf,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
+    "LSTM": lstm.read_lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_lstm,
 }
 # Any dtype, the same function whatever the kind.
 FLOAT_OR_INTEGER: dict[str, ReadFunction] = {

@@ -15,5 +15,6 @@ HYBRID: dict[str, ReadFunction] = {
     "RNN": recurrent.read_rnn,
     "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent.read_rnn,
     "SVDF": recurrent.read_svdf,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
+    "LSTM": lstm.read_lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_lstm,
 }

@@ -99,5 +99,6 @@ INT8: dict[str, ReadFunction] = {
     "QUANTIZE": boundary.read_requantize,
     "DEQUANTIZE": boundary.read_dequantize,
     "SVDF": recurrent.read_svdf,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_sequence_lstm,
+    "LSTM": lstm.read_lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_lstm,
 }
