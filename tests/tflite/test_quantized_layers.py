@@ -260,7 +260,8 @@ def test_every_quantized_layer_has_a_case_or_shares_one() -> None:
         for name in Q.__all__
         if isinstance(getattr(Q, name), type) and getattr(Q, name) not in EMITTERS
     ]
-    assert sorted(missing) == ["QuantizedLayer", "QuantizedLinear"]  # the two base classes
+    bases = ["QuantizedLayer", "QuantizedLinear", "StatefulLayer"]
+    assert sorted(missing) == bases
 
 
 def test_parameters_of_weights_and_activations() -> None:

@@ -53,6 +53,11 @@ def lstm_file(lstm: LSTM) -> bytes:
     return _Writer(lstm).file()
 
 
+def bidirectional_file(lstm: LSTM, *, merge: bool) -> bytes:
+    """The bytes of a file of the operator for both directions, float or hybrid."""
+    return _BidirectionalWriter(lstm).file(merge=merge)
+
+
 def random_inputs(lstm: LSTM, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     shape = _shape(lstm, lstm.features)
@@ -69,6 +74,8 @@ def _shape(lstm: LSTM, size: int) -> tuple[int, ...]:
 
 
 class _Writer:
+    """Draws the weights, and writes the file."""
+
     def __init__(self, lstm: LSTM) -> None:
         self._lstm = lstm
         self._graph = Graph()
@@ -190,3 +197,25 @@ class _Writer:
             )
             for i, qparams in enumerate([*gates, self._hidden])
         ]
+
+
+class _BidirectionalWriter(_Writer):
+    def file(self, *, merge: bool = False) -> bytes:
+        lstm, graph, size = self._lstm, self._graph, self._output_size
+        source = graph.tensor("x", _shape(lstm, lstm.features), "float32")
+        sizes = [2 * size] if merge else [size, size]
+        outputs = [graph.tensor("y", _shape(lstm, x), "float32") for x in sizes]
+        weights = [self._operand(name) for _ in range(2) for name in LSTM_INPUTS[1:18]]
+        states = [self._operand(name) for _ in range(2) for name in LSTM_INPUTS[18:20]]
+        options = schema.BidirectionalSequenceLSTMOptionsT(
+            fusedActivationFunction=ACTIVATIONS[lstm.activation],
+            cellClip=lstm.cell_clip,
+            projClip=lstm.proj_clip,
+            timeMajor=lstm.time_major,
+            mergeOutputs=merge,
+            asymmetricQuantizeInputs=lstm.asymmetric,
+        )
+        operands = [source, *weights, *states, *[NO_TENSOR] * 9]
+        graph.operator("BIDIRECTIONAL_SEQUENCE_LSTM", operands, outputs, options)
+        names = [graph.tensors[i].name for i in outputs]
+        return pack(graph, [source], outputs, ["x"], names, name="main")

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 import keras_octet as ko
 from keras_octet.exportable import ExportableModel
-from keras_octet.tflite.read.bounds import BOUNDS
+from keras_octet.tflite.read.bounds import BOUNDS, EXACT
 from keras_octet.tflite.run import Interpreter
 from tests.litert import keras_outputs
-from tests.tflite.read.lstm_files import LSTM, lstm_file, random_inputs
+from tests.tflite.read.lstm_files import LSTM, bidirectional_file, lstm_file, random_inputs
+from tests.tflite.read.test_golden import assert_within
 from tests.tflite.read.test_hostile import repacked
 
 CALLS = 3
@@ -108,6 +109,35 @@ def test_float_is_within_its_bound(lstm: LSTM) -> None:
         (expected,) = interpreter(x)
         bound = BOUNDS["UNIDIRECTIONAL_SEQUENCE_LSTM", "float"].tolerance(expected)
         assert (np.abs(called(model, x) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("kind", ["float", "hybrid"])
+@few
+@given(data=st.data())
+def test_both_directions(kind: str, merge: bool, data: Any) -> None:
+    units = st.integers(1, 5).map(lambda n: 4 * n)
+    lstm = replace(data.draw(lstms(kind, units, layer_norm=False)), sequence=True, gain=0.3)
+    if merge and not lstm.time_major:
+        lstm = replace(lstm, batch=1)
+    lstm = replace(lstm, activation="tanh" if kind == "float" else lstm.activation)
+    content = bidirectional_file(lstm, merge=merge)
+    model, interpreter = layers_of(content), Interpreter(content)
+    bound = BOUNDS["UNIDIRECTIONAL_SEQUENCE_LSTM", "float"] if kind == "float" else EXACT
+    written = Interpreter(model.to_tflite())
+    assert written.operators().count("UNIDIRECTIONAL_SEQUENCE_LSTM") == 2
+    for call in range(CALLS):
+        x = random_inputs(lstm, call)
+        received, expected = keras_outputs(model, x), interpreter(x)
+        for ours, again, theirs in zip(received, written(x), expected, strict=True):
+            assert_within(bound, np.asarray(ours), theirs)
+            assert_within(bound, again, theirs)
+
+
+def test_joined_directions_of_several_sequences() -> None:
+    """LiteRT steps through the states with the width of the joined outputs."""
+    with pytest.raises(ko.ModelFileError, match="time major"):
+        ko.load_model(bidirectional_file(LSTM(batch=2), merge=True))
 
 
 EVERYTHING = {

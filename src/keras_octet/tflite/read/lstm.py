@@ -1,13 +1,17 @@
-"""LSTM and UNIDIRECTIONAL_SEQUENCE_LSTM: up to 24 inputs, of which most are weights."""
+"""The LSTM operators: dozens of inputs, of which most are weights."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import keras
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet import layers
+from keras_octet.capture.canonical import make_layer
+from keras_octet.capture.keras_private import numpy_operations
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
 from keras_octet.tflite.emit.codes import LSTM_INPUTS
@@ -20,16 +24,52 @@ _INTERMEDIATES = 5
 
 def read_lstm(call: ReadCall) -> Any:
     """float32, hybrid or int8; one step, or a sequence."""
-    source = call.tensor(0)
     sequence = call.code == "UNIDIRECTIONAL_SEQUENCE_LSTM"
     if not sequence and call.options.kernelType != schema.LSTMKernelType.FULL:
         raise ModelFileError(
             f"LSTM {call.name!r} is of the basic kind with 5 inputs, which is not supported."
         )
+    return _build(call, call.tensor(0), 3 if sequence else 2)
+
+
+def read_bidirectional_lstm(call: ReadCall) -> Any:
+    """As today's converters write it: an LSTM, another on the reversed sequence, both joined."""
+    options, source = call.options, call.tensor(0)
+    if len(call.inputs) != 48 or any(operand is not None for operand in call.inputs[39:]):
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has {len(call.inputs)} inputs, or a second input; expected "
+            "48, of which the last 9 are not there."
+        )
+    time = 0 if options.timeMajor else 1
+    if options.mergeOutputs and time == 1 and source.shape[0] != 1:
+        raise ModelFileError(
+            f"{call.code} {call.name!r} joins its outputs for {source.shape[0]} sequences that are "
+            "not time major, for which LiteRT reads beyond its states."
+        )
+    name = call.name
+    call.operator_name = call.unique(f"{name}_weights")  # two layers hold them
+
+    def direction(suffix: str, weights: slice, states: slice, source: Any) -> Any:
+        inputs = [call.inputs[0], *call.inputs[weights], *call.inputs[states]]
+        part = replace(call, inputs=inputs, name=call.unique(f"{name}_{suffix}"))
+        return _build(part, source, 3)
+
+    def reverse(tensor: Any, suffix: str) -> Any:
+        return numpy_operations.Flip(axis=(time,), name=call.unique(f"{name}_{suffix}"))(tensor)
+
+    forward = direction("forward", slice(1, 18), slice(35, 37), source)
+    reversed_source = reverse(source, "reversed")
+    backward = direction("backward", slice(18, 35), slice(37, 39), reversed_source)
+    restored = reverse(backward, "restored")
+    if not options.mergeOutputs:
+        return [forward, restored]
+    return make_layer(keras.layers.Concatenate, name, axis=2)([forward, restored])
+
+
+def _build(call: ReadCall, source: Any, rank: int) -> Any:
     parts = Parts(call, LSTM_INPUTS, STATES)
     if len(call.inputs) not in (20, 24):
         raise parts.refuse(f"{len(call.inputs)} inputs; expected 20 or 24.")
-    rank = 3 if sequence else 2
     if len(source.shape) != rank:
         raise parts.refuse(f"an input of shape {source.shape}; expected {rank} axes.")
     return parts.build(_KINDS[call.kind](parts, _arguments(parts, source.shape)), source)

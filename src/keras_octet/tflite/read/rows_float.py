@@ -46,6 +46,7 @@ FLOAT: dict[str, ReadFunction] = {
     "RNN": recurrent.read_rnn,
     "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent.read_rnn,
     "SVDF": recurrent.read_svdf,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_bidirectional_lstm,
     "LSTM": lstm.read_lstm,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_lstm,
 }
