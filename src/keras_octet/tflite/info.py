@@ -33,6 +33,7 @@ class FileInfo:
 
     Attributes:
         signature: key of the signature.
+        graph_name: name of the subgraph; empty for that of the model.
         input_names, output_names: names in the signature, in the order of the model's inputs and
             outputs; empty for the names of the model's own tensors.
         tensor_names: name of a tensor in the file, by the name of the Keras tensor, where the two
@@ -49,6 +50,7 @@ class FileInfo:
     """
 
     signature: str = SIGNATURE
+    graph_name: str = ""
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     tensor_names: Mapping[str, str] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class FileInfo:
         """As JSON can hold it: bytes in base64."""
         return {
             "signature": self.signature,
+            "graph_name": self.graph_name,
             "input_names": list(self.input_names),
             "output_names": list(self.output_names),
             "tensor_names": dict(self.tensor_names),
@@ -82,6 +85,7 @@ class FileInfo:
     def from_config(cls, config: Mapping[str, Any]) -> FileInfo:
         return cls(
             signature=config["signature"],
+            graph_name=config.get("graph_name", ""),
             input_names=tuple(config["input_names"]),
             output_names=tuple(config["output_names"]),
             tensor_names=dict(config["tensor_names"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,7 +40,7 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
     data = _read(source)
     built = build(parse(data), signature)
     quantized = bool(built.info.tensor_qparams) or any(
-        _is_quantized(x._keras_history.operation) for x in _tensors(built.outputs)
+        _is_quantized(x) for x in _operations(built.outputs)
     )
     return (QuantizedModel if quantized else ExportableModel)(
         built.inputs if len(built.inputs) > 1 else built.inputs[0],
@@ -83,14 +84,17 @@ def _read(source: Source) -> bytes:
     return data
 
 
-def _tensors(outputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
-    """Every tensor that `outputs` are computed from, themselves included."""
+def _operations(outputs: list[keras.KerasTensor]) -> Iterator[Any]:
+    """Every layer and operation that `outputs` are computed by, those inside others included."""
     found: dict[int, keras.KerasTensor] = {}
     wanted = list(outputs)
     while wanted:
         tensor = wanted.pop()
-        if id(tensor) not in found:
-            found[id(tensor)] = tensor
-            history = tensor._keras_history
-            wanted += history.operation._inbound_nodes[history.node_index].input_tensors
-    return list(found.values())
+        if id(tensor) in found:
+            continue
+        found[id(tensor)] = tensor
+        history = tensor._keras_history
+        wanted += history.operation._inbound_nodes[history.node_index].input_tensors
+        yield history.operation
+        for key in getattr(history.operation, "model_keys", ()):
+            yield from _operations(getattr(history.operation, key).outputs)

@@ -17,6 +17,7 @@ from keras_octet.layers.operators.blocks import (
     SpaceToBatch,
     SpaceToDepth,
 )
+from keras_octet.layers.operators.control import If, While
 from keras_octet.layers.operators.creation import BroadcastTo, Fill
 from keras_octet.layers.operators.images import AveragePooling2D, L2Pooling2D, ResizeImage
 from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
@@ -46,6 +47,7 @@ __all__ = [
     "FusedRNN",
     "Gather",
     "GatherND",
+    "If",
     "L2Normalization",
     "L2Pooling2D",
     "LocalResponseNormalization",
@@ -62,4 +64,5 @@ __all__ = [
     "SquaredDifference",
     "StridedSlice",
     "TopK",
+    "While",
 ]

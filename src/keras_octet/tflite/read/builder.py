@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +14,22 @@ import numpy as np
 
 from keras_octet.capture.graph import nodes_between, tensor_name
 from keras_octet.errors import ModelFileError
+from keras_octet.exportable import ExportableModel
 from keras_octet.layers import Constant, QuantizedLayer
 from keras_octet.qparams import INTEGER_RANGES, QParams
 from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
 from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
+from keras_octet.tflite.read.control import require_match
 from keras_octet.tflite.read.dilation import fuse_dilation
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
+from keras_octet.tflite.read.variables import RESOURCE, Handle
 from keras_octet.tflite.storage import storage_of
+
+# Subgraphs inside subgraphs: a loop in a branch in a loop, and so on.
+MAX_DEPTH = 16
 
 
 @dataclass
@@ -55,8 +62,9 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
     subgraph = file.subgraphs[index]
     input_names = _signature_names(chosen.inputs if chosen else {}, subgraph, subgraph.inputs)
     output_names = _signature_names(chosen.outputs if chosen else {}, subgraph, subgraph.outputs)
-    builder = _Builder(file, subgraph)
-    inputs, outputs = builder.run(input_names)
+    with _Nesting(file).enter(index) as nesting:
+        builder = _Builder(nesting, subgraph)
+        inputs, outputs = builder.run(input_names)
     return BuiltGraph(
         inputs=inputs,
         outputs=outputs,
@@ -65,15 +73,46 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
             signature=chosen.key if chosen else SIGNATURE,
             input_names=tuple(input_names),
             output_names=tuple(output_names),
-            tensor_names=builder.tensor_names,
-            constant_names=builder.constant_names,
-            constant_storage=builder.constant_storage,
-            tensor_qparams=builder.tensor_qparams,
-            order=builder.order(inputs, outputs),
             metadata=file.metadata,
             description=file.description,
+            **builder.names(inputs, outputs),
         ),
     )
+
+
+class _Nesting:
+    """The subgraphs of a file that are being built, one inside the other.
+
+    Whatever a file claims, building ends: no subgraph is part of itself, and what several operators
+    share, and so is built several times, is bounded.
+    """
+
+    def __init__(self, file: TFLiteFile) -> None:
+        self.file = file
+        self._open: list[int] = []
+        self._operators_left = 4 * sum(len(x.operators) for x in file.subgraphs) + 64
+
+    @contextmanager
+    def enter(self, index: int) -> Iterator[_Nesting]:
+        """Raises ModelFileError when subgraph `index` may not be built here."""
+        subgraphs = self.file.subgraphs
+        if not 0 <= index < len(subgraphs):
+            raise ModelFileError(
+                f"An operator calls subgraph {index}; the file has {len(subgraphs)} subgraphs."
+            )
+        if index in self._open or len(self._open) >= MAX_DEPTH:
+            chain = " > ".join(map(str, [*self._open, index]))
+            raise ModelFileError(
+                f"Subgraphs call one another in a cycle, or deeper than {MAX_DEPTH}: {chain}."
+            )
+        self._operators_left -= len(subgraphs[index].operators) + 1
+        if self._operators_left < 0:
+            raise ModelFileError("The operators of the file call the same subgraphs too often.")
+        self._open.append(index)
+        try:
+            yield self
+        finally:
+            self._open.pop()
 
 
 def _choose_signature(file: TFLiteFile, key: str | None) -> Signature | None:
@@ -143,8 +182,8 @@ def layer_name(name: str) -> str:
 class _Builder:
     """One subgraph on its way to a functional graph."""
 
-    def __init__(self, file: TFLiteFile, subgraph: Subgraph) -> None:
-        self._file = file
+    def __init__(self, nesting: _Nesting, subgraph: Subgraph) -> None:
+        self._nesting = nesting
         self._subgraph = subgraph
         stored = sum(x.data.size for x in subgraph.tensors if x.data is not None)
         self._budget = Budget(MAX_ELEMENTS + 4 * stored)
@@ -156,29 +195,64 @@ class _Builder:
         self.constant_storage: dict[str, dict[str, Any]] = {}
         self._storage: dict[int, dict[str, Any]] = {}
         self.tensor_qparams: dict[str, QParams] = {}
+        self.variables: dict[Handle, keras.KerasTensor] = {}
 
     def run(
-        self, input_names: Sequence[str]
+        self,
+        input_names: Sequence[str],
+        arguments: Sequence[Operand] | None = None,
+        reference: keras.KerasTensor | None = None,
     ) -> tuple[list[keras.KerasTensor], list[keras.KerasTensor]]:
-        """The inputs and the outputs, in the order of the subgraph."""
-        inputs = []
-        for index, name in zip(self._subgraph.inputs, input_names, strict=True):
-            tensor = self._subgraph.tensors[index]
-            value = keras.Input(
-                batch_shape=tensor.shape, dtype=tensor.dtype, name=self._free(layer_name(name))
-            )
-            self._bind(index, value)
-            inputs.append(value)
-        if not inputs or not self._subgraph.outputs:
-            raise ModelFileError(
-                f"Subgraph {self._subgraph.name!r} has {len(inputs)} inputs and "
-                f"{len(self._subgraph.outputs)} outputs; expected at least one of each."
-            )
-        for operator in self._subgraph.operators:
-            self._add(operator, inputs[0])
-        return inputs, [self._output(index, inputs[0]) for index in self._subgraph.outputs]
+        """The inputs and the outputs, in the order of the subgraph.
 
-    def order(
+        Args:
+            input_names: one for each input.
+            arguments: what the inputs are, where an operator calls the subgraph.
+            reference: stands in for the inputs of a subgraph that has none.
+        """
+        graph = self._subgraph
+        inputs = []
+        for position, (index, name) in enumerate(zip(graph.inputs, input_names, strict=True)):
+            tensor: Any = graph.tensors[index]
+            handle = None
+            if arguments is not None:
+                tensor, handle = arguments[position].value, arguments[position].handle
+            elif tensor.dtype == RESOURCE:
+                raise ModelFileError(f"Input {name!r} of the model is a variable.")
+            value = self._input(name, tensor)
+            inputs.append(value)
+            if handle is not None:
+                self.variables.setdefault(handle, value)
+            self._bind(index, handle or value)
+        if not inputs and reference is not None:
+            inputs = [self._input("condition", reference)]
+        if not inputs or not graph.outputs:
+            raise ModelFileError(
+                f"Subgraph {graph.name!r} has {len(inputs)} inputs and {len(graph.outputs)} "
+                "outputs; expected at least one of each."
+            )
+        for operator in graph.operators:
+            self._add(operator, inputs[0])
+        return inputs, [self._output(index, inputs[0]) for index in graph.outputs]
+
+    def _input(self, name: str, like: Any) -> keras.KerasTensor:
+        name = self._free(layer_name(name))
+        return keras.Input(batch_shape=tuple(like.shape), dtype=str(like.dtype), name=name)
+
+    def names(
+        self, inputs: list[keras.KerasTensor], outputs: list[keras.KerasTensor]
+    ) -> dict[str, Any]:
+        """Arguments of `FileInfo` that say what is called what in this subgraph."""
+        return {
+            "graph_name": self._subgraph.name,
+            "tensor_names": self.tensor_names,
+            "constant_names": self.constant_names,
+            "constant_storage": self.constant_storage,
+            "tensor_qparams": self.tensor_qparams,
+            "order": self._order(inputs, outputs),
+        }
+
+    def _order(
         self, inputs: list[keras.KerasTensor], outputs: list[keras.KerasTensor]
     ) -> tuple[str, ...]:
         """Names of what the outputs are computed by, in the order of the file."""
@@ -212,6 +286,7 @@ class _Builder:
             unique=self._free,
             hold=lambda position: self._hold(operator.inputs[position], reference),
             submodel=self._submodel,
+            variables=self.variables,
         )
         try:
             results = read(call)
@@ -272,6 +347,8 @@ class _Builder:
             return Operand(tensor)
         if value is None:
             value = np.zeros([size or 0 for size in tensor.shape], np.float32)
+        if isinstance(value, Handle):
+            return Operand(tensor, value=self.variables[value], handle=value)
         if isinstance(value, keras.KerasTensor):
             return Operand(tensor, value=value)
         return Operand(tensor, constant=value)
@@ -306,13 +383,27 @@ class _Builder:
         operand = self._operand(index)
         return self._hold(index, reference) if operand.value is None else operand.value
 
-    def _submodel(self, index: int) -> keras.Model:
-        if not 0 < index < len(self._file.subgraphs):
-            raise ModelFileError(f"An operator calls subgraph {index}, which is not there.")
-        subgraph = self._file.subgraphs[index]
-        names = [subgraph.tensors[i].name for i in subgraph.inputs]
-        inputs, outputs = _Builder(self._file, subgraph).run(names)
-        return keras.Model(inputs, outputs, name=layer_name(subgraph.name) or f"subgraph_{index}")
+    def _submodel(
+        self,
+        index: int,
+        arguments: Sequence[Operand],
+        *,
+        reference: keras.KerasTensor | None = None,
+        results: Sequence[Handle] = (),
+    ) -> keras.Model:
+        with self._nesting.enter(index) as nesting:
+            subgraph = nesting.file.subgraphs[index]
+            require_match(subgraph, arguments)
+            builder = _Builder(nesting, subgraph)
+            names = [subgraph.tensors[i].name for i in subgraph.inputs]
+            inputs, outputs = builder.run(names, arguments, reference)
+        outputs += [builder.variables[handle] for handle in results]
+        return ExportableModel(
+            inputs,
+            outputs,
+            name=layer_name(subgraph.name) or f"subgraph_{index}",
+            file_info=FileInfo(**builder.names(inputs, outputs)),
+        )
 
     def _free(self, name: str) -> str:
         name = name or "input"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -12,11 +12,35 @@ import numpy as np
 from keras_octet.errors import ModelFileError
 from keras_octet.qparams import QParams
 from keras_octet.tflite.graph import Operator, Quantization, Tensor
+from keras_octet.tflite.read.variables import Handle
 
 # Elements of a constant that may stand in the configuration of a model, which is JSON.
 MAX_ARGUMENT = 1024
 Result = Any
-"""What a read function returns: a KerasTensor, or an array for a constant; a list for several."""
+"""What a read function returns: a KerasTensor, an array for a constant, or the `Handle` of a variable;
+a list for several, or for none."""
+
+
+class SubmodelFunction(Protocol):
+    """Builds the functional model of another subgraph."""
+
+    def __call__(
+        self,
+        index: int,
+        arguments: Sequence[Operand],
+        *,
+        reference: keras.KerasTensor | None = None,
+        results: Sequence[Handle] = (),
+    ) -> keras.Model:
+        """The model, whose inputs are as `arguments`.
+
+        Args:
+            index: of the subgraph.
+            arguments: what it is called with.
+            reference: the one input of a model without arguments.
+            results: variables whose values are outputs, after those of the subgraph.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,11 +52,13 @@ class Operand:
         value: the KerasTensor; None for a constant.
         constant: the array; None for a tensor. Unknown sizes in shape arithmetic are None in an
             array of objects.
+        handle: the variable that a resource stands for; `value` is then its value at this point.
     """
 
     tensor: Tensor
     value: keras.KerasTensor | None = None
     constant: np.ndarray | None = None
+    handle: Handle | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -63,7 +89,9 @@ class ReadCall:
         reference: some input of the model, for layers that hold a constant.
         unique: a free name for another layer, like the one it is given.
         hold: gives the constant of an input as the output of a layer.
-        submodel: builds the functional model of another subgraph, for control flow.
+        submodel: builds the functional model of another subgraph, for control flow; see
+            `SubmodelFunction`.
+        variables: the value of each variable at this point; an operator may replace it.
         operator_name: the layer that reads the inputs, where that is not the one called `name`.
     """
 
@@ -76,7 +104,8 @@ class ReadCall:
     reference: keras.KerasTensor
     unique: Callable[[str], str]
     hold: Callable[[int], keras.KerasTensor]
-    submodel: Callable[[int], keras.Model]
+    submodel: SubmodelFunction
+    variables: dict[Handle, keras.KerasTensor]
     operator_name: str = ""
 
     @property

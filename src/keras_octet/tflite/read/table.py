@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import boundary
+from keras_octet.tflite.read import boundary, control
 from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
@@ -42,4 +42,6 @@ def _add_all() -> None:
 
 
 add_reader(boundary.read_quantize, "QUANTIZE", "float")
+add_reader(control.read_while, "WHILE", ANY)
+add_reader(control.read_if, "IF", ANY)
 _add_all()
