@@ -74,5 +74,5 @@ def stateful_layers(model: Any) -> Iterator[Any]:
 
 def _filled(variable: keras.Variable, initial: Any) -> Any:
     if isinstance(initial, keras.Variable):
-        return ops.convert_to_tensor(initial)
+        return ops.copy(initial)  # JAX gives a buffer away once only
     return np.full(variable.shape, initial, str(variable.dtype))

@@ -36,7 +36,9 @@ TENSOR_TYPES: dict[str, int] = {
     "uint16": schema.TensorType.UINT16,
     "uint32": schema.TensorType.UINT32,
     "bool": schema.TensorType.BOOL,
+    "resource": schema.TensorType.RESOURCE,
 }
+RESOURCE = "resource"
 
 
 @dataclass(frozen=True, eq=False)

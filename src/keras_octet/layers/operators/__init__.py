@@ -31,10 +31,12 @@ from keras_octet.layers.operators.slicing import (
     Split,
 )
 from keras_octet.layers.operators.strided import StridedSlice
+from keras_octet.layers.operators.variables import AssignVariable, ReadVariable, Variable
 
 __all__ = [
     "SVDF",
     "ArgExtremum",
+    "AssignVariable",
     "AveragePooling2D",
     "BatchMatmul",
     "BatchToSpace",
@@ -56,6 +58,7 @@ __all__ = [
     "MirrorPad",
     "OneHot",
     "OperatorLayer",
+    "ReadVariable",
     "ResizeImage",
     "ReverseSequence",
     "SpaceToBatch",
@@ -64,5 +67,6 @@ __all__ = [
     "SquaredDifference",
     "StridedSlice",
     "TopK",
+    "Variable",
     "While",
 ]

@@ -17,15 +17,15 @@ from keras_octet.errors import ModelFileError
 from keras_octet.exportable import ExportableModel
 from keras_octet.layers import Constant, QuantizedLayer
 from keras_octet.qparams import INTEGER_RANGES, QParams
-from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
+from keras_octet.tflite.graph import NO_TENSOR, RESOURCE, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
-from keras_octet.tflite.read.call import Operand, ReadCall, kind_of, qparams_of
-from keras_octet.tflite.read.control import require_match
+from keras_octet.tflite.read.call import Handle, Operand, ReadCall, kind_of, qparams_of
+from keras_octet.tflite.read.control import require_handles, require_match
 from keras_octet.tflite.read.dilation import fuse_dilation
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
-from keras_octet.tflite.read.variables import RESOURCE, Handle
+from keras_octet.tflite.read.variables import handle_of, initializers, stored
 from keras_octet.tflite.storage import storage_of
 
 # Subgraphs inside subgraphs: a loop in a branch in a loop, and so on.
@@ -196,6 +196,8 @@ class _Builder:
         self._storage: dict[int, dict[str, Any]] = {}
         self.tensor_qparams: dict[str, QParams] = {}
         self.variables: dict[Handle, keras.KerasTensor] = {}
+        self._starts: dict[Handle, keras.KerasTensor] = {}
+        self._initial_values: dict[Handle, np.ndarray] | None = None
 
     def run(
         self,
@@ -231,9 +233,47 @@ class _Builder:
                 f"Subgraph {graph.name!r} has {len(inputs)} inputs and {len(graph.outputs)} "
                 "outputs; expected at least one of each."
             )
+        if arguments is None:
+            self._initial_values = {}
+            for index in initializers(graph):
+                with self._nesting.enter(index) as nesting:
+                    initial = _Builder(nesting, nesting.file.subgraphs[index]).initial_values()
+                self._initial_values.update(initial)
         for operator in graph.operators:
             self._add(operator, inputs[0])
-        return inputs, [self._output(index, inputs[0]) for index in graph.outputs]
+        outputs = [self._output(index, inputs[0]) for index in graph.outputs]
+        if arguments is None:
+            require_handles(graph, self.output_handles(), ())
+            outputs[0] = stored(self._starts, self.variables, outputs[0])
+        return inputs, outputs
+
+    def initial_values(self) -> dict[Handle, np.ndarray]:
+        """What a subgraph that only assigns constants to variables assigns."""
+        found: dict[Handle, np.ndarray] = {}
+        for operator in self._subgraph.operators:
+            if self._folds(operator):
+                continue
+            value = None
+            if operator.code == "VAR_HANDLE" and len(operator.outputs) == 1:
+                self._values[operator.outputs[0]] = handle_of(operator.options)
+                continue
+            if operator.code == "ASSIGN_VARIABLE" and len(operator.inputs) == 2:
+                handle, value = (
+                    self._values.get(operator.inputs[0]),
+                    self._operand(operator.inputs[1]),
+                )
+            if value is None or value.constant is None or not isinstance(handle, Handle):
+                raise ModelFileError(
+                    f"CALL_ONCE runs subgraph {self._subgraph.name!r}, in which {operator.code} "
+                    "does more than to give a variable a constant value, which is not supported."
+                )
+            found[handle] = value.constant
+        return found
+
+    def output_handles(self) -> list[Handle | None]:
+        """The variable that each output of the subgraph is."""
+        found = [self._values.get(index) for index in self._subgraph.outputs]
+        return [x if isinstance(x, Handle) else None for x in found]
 
     def _input(self, name: str, like: Any) -> keras.KerasTensor:
         name = self._free(layer_name(name))
@@ -261,13 +301,8 @@ class _Builder:
 
     def _add(self, operator: Operator, reference: keras.KerasTensor) -> None:
         tensors = self._subgraph.tensors
-        if is_folded(operator, tensors, self._is_known):
-            folded = self._fold(operator)
-            if folded is not None:
-                self._values.update(zip(operator.outputs, folded, strict=True))
-                if operator.code == "DEQUANTIZE":
-                    self._storage[operator.outputs[0]] = storage_of(tensors[operator.inputs[0]])
-                return
+        if self._folds(operator):
+            return
         kind = kind_of(operator, tensors)
         read = find_reader(operator.code, kind)
         if read is None:
@@ -278,7 +313,9 @@ class _Builder:
         call = ReadCall(
             operator=operator,
             kind=kind,
-            name=self._free(layer_name(_output_name(operator, self._subgraph)) or "layer"),
+            name=self._free(
+                layer_name(_output_name(operator, self._subgraph)) or operator.code.lower()
+            ),
             inputs=[None if i == NO_TENSOR else self._operand(i) for i in operator.inputs],
             outputs=[tensors[i] for i in operator.outputs],
             intermediates=[tensors[i] for i in operator.intermediates],
@@ -287,6 +324,7 @@ class _Builder:
             hold=lambda position: self._hold(operator.inputs[position], reference),
             submodel=self._submodel,
             variables=self.variables,
+            initial_values=self._initial_values,
         )
         try:
             results = read(call)
@@ -312,6 +350,17 @@ class _Builder:
         for index, result in zip(operator.outputs, results, strict=True):
             self._bind(index, result)
 
+    def _folds(self, operator: Operator) -> bool:
+        """Compute the outputs of an operator if they are constants; whether they are."""
+        tensors = self._subgraph.tensors
+        folded = self._fold(operator) if is_folded(operator, tensors, self._is_known) else None
+        if folded is None:
+            return False
+        self._values.update(zip(operator.outputs, folded, strict=True))
+        if operator.code == "DEQUANTIZE":
+            self._storage[operator.outputs[0]] = storage_of(tensors[operator.inputs[0]])
+        return True
+
     def _is_known(self, index: int) -> bool:
         """Whether the value of a tensor is known before the model runs, sizes apart."""
         if index in self._values:
@@ -331,6 +380,9 @@ class _Builder:
 
     def _bind(self, index: int, value: Any) -> None:
         self._values[index] = value
+        if isinstance(value, Handle):
+            value = self.variables[value]
+            self._starts.setdefault(self._values[index], value)
         if not isinstance(value, keras.KerasTensor):
             return
         tensor, name = self._subgraph.tensors[index], tensor_name(value)
@@ -389,7 +441,8 @@ class _Builder:
         arguments: Sequence[Operand],
         *,
         reference: keras.KerasTensor | None = None,
-        results: Sequence[Handle] = (),
+        returns: Sequence[Handle | None] = (),
+        values_of: Sequence[Handle] = (),
     ) -> keras.Model:
         with self._nesting.enter(index) as nesting:
             subgraph = nesting.file.subgraphs[index]
@@ -397,7 +450,8 @@ class _Builder:
             builder = _Builder(nesting, subgraph)
             names = [subgraph.tensors[i].name for i in subgraph.inputs]
             inputs, outputs = builder.run(names, arguments, reference)
-        outputs += [builder.variables[handle] for handle in results]
+        require_handles(subgraph, builder.output_handles(), returns)
+        outputs += [builder.variables[handle] for handle in values_of]
         return ExportableModel(
             inputs,
             outputs,

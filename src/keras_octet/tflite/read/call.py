@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,13 +12,20 @@ import numpy as np
 from keras_octet.errors import ModelFileError
 from keras_octet.qparams import QParams
 from keras_octet.tflite.graph import Operator, Quantization, Tensor
-from keras_octet.tflite.read.variables import Handle
 
 # Elements of a constant that may stand in the configuration of a model, which is JSON.
 MAX_ARGUMENT = 1024
 Result = Any
-"""What a read function returns: a KerasTensor, an array for a constant, or the `Handle` of a variable;
-a list for several, or for none."""
+"""What a read function returns: a KerasTensor, an array for a constant, the `Handle` of a variable; a
+list for several or none."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What a tensor of type resource stands for: the name of a variable."""
+
+    container: str
+    shared_name: str
 
 
 class SubmodelFunction(Protocol):
@@ -30,7 +37,8 @@ class SubmodelFunction(Protocol):
         arguments: Sequence[Operand],
         *,
         reference: keras.KerasTensor | None = None,
-        results: Sequence[Handle] = (),
+        returns: Sequence[Handle | None] = (),
+        values_of: Sequence[Handle] = (),
     ) -> keras.Model:
         """The model, whose inputs are as `arguments`.
 
@@ -38,7 +46,8 @@ class SubmodelFunction(Protocol):
             index: of the subgraph.
             arguments: what it is called with.
             reference: the one input of a model without arguments.
-            results: variables whose values are outputs, after those of the subgraph.
+            returns: which variable each output of the subgraph must be; none by default.
+            values_of: variables whose values are outputs, after those of the subgraph.
         """
         ...
 
@@ -92,6 +101,7 @@ class ReadCall:
         submodel: builds the functional model of another subgraph, for control flow; see
             `SubmodelFunction`.
         variables: the value of each variable at this point; an operator may replace it.
+        initial_values: of the variables of the file; None inside loops and branches.
         operator_name: the layer that reads the inputs, where that is not the one called `name`.
     """
 
@@ -106,6 +116,7 @@ class ReadCall:
     hold: Callable[[int], keras.KerasTensor]
     submodel: SubmodelFunction
     variables: dict[Handle, keras.KerasTensor]
+    initial_values: Mapping[Handle, np.ndarray] | None
     operator_name: str = ""
 
     @property

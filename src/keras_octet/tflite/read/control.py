@@ -9,10 +9,9 @@ import keras
 
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
-from keras_octet.tflite.graph import Shape
-from keras_octet.tflite.read.call import Operand, ReadCall
+from keras_octet.tflite.graph import RESOURCE, Shape
+from keras_octet.tflite.read.call import Handle, Operand, ReadCall
 from keras_octet.tflite.read.parse import Subgraph
-from keras_octet.tflite.read.variables import RESOURCE, Handle
 
 
 def read_while(call: ReadCall) -> Any:
@@ -20,7 +19,8 @@ def read_while(call: ReadCall) -> Any:
     arguments = _arguments(call, 0)
     values = [x.value for x in arguments]
     condition = call.submodel(call.options.condSubgraphIndex, arguments)
-    body = call.submodel(call.options.bodySubgraphIndex, arguments)
+    handles = [x.handle for x in arguments]
+    body = call.submodel(call.options.bodySubgraphIndex, arguments, returns=handles)
     (holds,) = _expect(call, "condition", condition.outputs, 1)
     if str(holds.dtype) != "bool" or _has_several(holds.shape):
         raise ModelFileError(f"WHILE {call.name!r} has a condition that gives {_spec(holds)}.")
@@ -28,7 +28,7 @@ def read_while(call: ReadCall) -> Any:
     layer = operators.While(
         condition=condition, body=body, variable_positions=_variables(arguments), name=call.name
     )
-    return _bind(call, layer(values), [x.handle for x in arguments])
+    return _bind(call, layer(values), handles)
 
 
 def read_if(call: ReadCall) -> Any:
@@ -41,7 +41,7 @@ def read_if(call: ReadCall) -> Any:
     handles = list(dict.fromkeys(x.handle for x in arguments if x.handle is not None))
     then, otherwise = (
         call.submodel(
-            index, arguments, reference=None if arguments else call.tensor(0), results=handles
+            index, arguments, reference=None if arguments else call.tensor(0), values_of=handles
         )
         for index in (call.options.thenSubgraphIndex, call.options.elseSubgraphIndex)
     )
@@ -70,6 +70,20 @@ def require_match(graph: Subgraph, arguments: Sequence[Operand]) -> None:
                 f"{tensor.shape}, and is called with {argument.tensor.name!r}, which is "
                 f"{argument.tensor.dtype} {argument.tensor.shape}."
             )
+
+
+def require_handles(
+    graph: Subgraph, found: Sequence[Handle | None], expected: Sequence[Handle | None]
+) -> None:
+    """Raises ModelFileError unless the outputs of a subgraph are these variables; None: values."""
+    if list(found) != [*expected, *[None] * (len(found) - len(expected))]:
+        raise ModelFileError(
+            f"Subgraph {graph.name!r} gives variables {_names(found)}; expected {_names(expected)}."
+        )
+
+
+def _names(handles: Sequence[Handle | None]) -> list[str | None]:
+    return [handle and handle.shared_name for handle in handles]
 
 
 def _fits(argument: Operand, shape: Shape) -> bool:

@@ -1,0 +1,91 @@
+"""Resource variables: tensors that outlive a call.
+
+A functional graph has no order of side effects, so what a variable holds at some point of the graph
+is a tensor there: `Variable` gives the first, `AssignVariable` the next ones, loops and branches
+take it and give it back, and `Variable`, called again, keeps the last for the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_octet.layers.base import register
+from keras_octet.layers.operators.base import OperatorLayer
+from keras_octet.layers.state import StatefulLayer
+
+
+@register
+class Variable(StatefulLayer, OperatorLayer):
+    """A variable with an initial value.
+
+    Called on any tensor it gives what it holds. Called on a tensor and an `update`, it holds that
+    from then on, and gives the tensor back.
+
+    Args:
+        shape, value_dtype: of the variable.
+        shared_name, container: what the file calls it.
+    """
+
+    config_keys = ("shape", "value_dtype", "shared_name", "container")
+
+    def __init__(
+        self,
+        *,
+        shape: Sequence[int],
+        value_dtype: str,
+        shared_name: str,
+        container: str = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.shape, self.value_dtype = tuple(shape), value_dtype
+        self.shared_name, self.container = shared_name, container
+
+    def build(self, input_shape: Any) -> None:
+        self.initial = self.add_weight(
+            name="initial",
+            shape=self.shape,
+            dtype=self.value_dtype,
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+        self.value = self.add_state("value", self.shape, self.value_dtype, self.initial)
+
+    def set_initial(self, value: np.ndarray) -> None:
+        """Set the initial value, and start from it."""
+        self.initial.assign(value)
+        self.reset_state()
+
+    def call(self, inputs: Any, update: Any = None) -> Any:
+        if update is None:
+            # PyTorch assigns in place.
+            return ops.copy(self.value)
+        self.value.assign(update)
+        return inputs
+
+    def compute_output_spec(self, inputs: Any, update: Any = None) -> keras.KerasTensor:
+        if update is None:
+            return keras.KerasTensor(self.shape, dtype=self.value_dtype)
+        return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+
+@register
+class ReadVariable(OperatorLayer):
+    """What a variable holds."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+@register
+class AssignVariable(OperatorLayer):
+    """What a variable holds once it is assigned: inputs are what it holds, and the new value."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs[1]
