@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,9 +16,6 @@ from keras_octet.tflite.graph import Shape
 def shapes_with_batch_size(model: Any, batch_size: int) -> dict[int, Shape]:
     """The shape of every tensor (by `id`) of a functional model for inputs of `batch_size` samples.
 
-    Each operation infers its output's shape again, so a batch that was merged with another axis is
-    known as well.
-
     Args:
         model: functional model; not changed.
         batch_size: at least 1.
@@ -26,7 +24,16 @@ def shapes_with_batch_size(model: Any, batch_size: int) -> dict[int, Shape]:
         ExportError: `batch_size` is no such number, or an input has another, fixed batch size.
     """
     _require_positive_integer(batch_size)
-    known = {id(tensor): _with_batch_size(tensor, batch_size) for tensor in model.inputs}
+    return shapes_with_inputs(model, [_with_batch_size(x, batch_size) for x in model.inputs])
+
+
+def shapes_with_inputs(model: Any, inputs: Sequence[keras.KerasTensor]) -> dict[int, Shape]:
+    """The shape of every tensor (by `id`) of a functional model for inputs like these.
+
+    Each operation infers its output's shape again, so a batch that was merged with another axis is
+    known as well.
+    """
+    known = {id(old): new for old, new in zip(model.inputs, inputs, strict=True)}
     for node in iter_nodes(model):
         args, kwargs = node.arguments.fill_in(known)
         outputs = keras.tree.flatten(node.operation.compute_output_spec(*args, **kwargs))

@@ -14,7 +14,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.tflite.graph import NO_TENSOR, TENSOR_TYPES, Graph, Operator, Tensor
+from keras_octet.tflite.graph import NO_TENSOR, TENSOR_TYPES, Function, Graph, Operator, Tensor
 from keras_octet.tflite.info import FileInfo
 from keras_octet.tflite.versions import minimum_runtime, operator_version
 
@@ -49,44 +49,29 @@ def pack(
     output_names: Sequence[str],
     name: str,
     info: FileInfo = FileInfo(),  # noqa: B008 (frozen)
+    functions: Sequence[Function] = (),
 ) -> bytes:
-    """The bytes of a model with one subgraph and one signature.
+    """The bytes of a model with one signature.
 
     Args:
-        graph: tensors and operators; aliases are resolved and unused tensors left out.
+        graph: tensors and operators of the subgraph that the signature calls; aliases are resolved
+            and unused tensors left out.
         inputs: indices of the model's inputs.
         outputs: indices of the model's outputs.
         input_names: names of the inputs in the signature.
         output_names: names of the outputs in the signature.
         name: name of the subgraph.
         info: key of the signature, metadata and description.
+        functions: the other subgraphs, which operators call by their number from 1 on.
     """
-    operators = [
-        replace(operator, inputs=[graph.resolve(i) for i in operator.inputs])
-        for operator in graph.operators
-    ]
-    inputs, outputs = list(inputs), [graph.resolve(i) for i in outputs]
-    kept = tensors_in_file(graph, inputs, outputs)
-    position = {NO_TENSOR: NO_TENSOR, **{index: place for place, index in enumerate(kept)}}
-
+    main = Function(graph, list(inputs), list(outputs), name)
     buffers = _Buffers()
     codes: dict[tuple[str, int], int] = {}
-    packed_operators = []
-    for operator in operators:
-        version = operator_version(operator, graph.tensors)
-        code = codes.setdefault((operator.code, version), len(codes))
-        packed_operators.append(_operator(operator, code, position))
-
-    subgraph = schema.SubGraphT(
-        tensors=[_tensor(graph.tensors[i], buffers) for i in kept],
-        inputs=np.array([position[i] for i in inputs], np.int32),
-        outputs=np.array([position[i] for i in outputs], np.int32),
-        operators=packed_operators,
-        name=name,
-    )
+    subgraphs = [_subgraph(function, buffers, codes) for function in (main, *functions)]
+    position = _positions(main)
     signature = schema.SignatureDefT(
         inputs=_tensor_map(input_names, [position[i] for i in inputs]),
-        outputs=_tensor_map(output_names, [position[i] for i in outputs]),
+        outputs=_tensor_map(output_names, [position[graph.resolve(i)] for i in outputs]),
         signatureKey=info.signature,
         subgraphIndex=0,
     )
@@ -98,13 +83,14 @@ def pack(
     model = schema.ModelT(
         version=SCHEMA_VERSION,
         operatorCodes=[_operator_code(*key) for key in codes],
-        subgraphs=[subgraph],
+        subgraphs=subgraphs,
         description=info.description,
         buffers=buffers.items,
         metadata=metadata,
         signatureDefs=[signature],
     )
-    builder = AlignedBuilder(buffers.size + 256 * (len(kept) + len(operators)) + 4096)
+    items = sum(len(x.tensors) + len(x.operators) for x in subgraphs)
+    builder = AlignedBuilder(buffers.size + 256 * items + 4096)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -117,6 +103,36 @@ def tensors_in_file(graph: Graph, inputs: Sequence[int], outputs: Sequence[int])
     used = [i for x in graph.operators for i in (*x.inputs, *x.outputs, *x.intermediates)]
     resolved = [graph.resolve(i) for i in (*inputs, *used, *outputs)]
     return [i for i in dict.fromkeys(resolved) if i != NO_TENSOR]
+
+
+def _positions(function: Function) -> dict[int, int]:
+    """Where in the subgraph each tensor of the graph is."""
+    kept = tensors_in_file(function.graph, function.inputs, function.outputs)
+    return {index: place for place, index in enumerate(kept)}
+
+
+def _subgraph(function: Function, buffers: _Buffers, codes: dict[tuple[str, int], int]) -> Any:
+    graph = function.graph
+    operators = [
+        replace(operator, inputs=[graph.resolve(i) for i in operator.inputs])
+        for operator in graph.operators
+    ]
+    position = _positions(function)
+    kept = list(position)
+    position[NO_TENSOR] = NO_TENSOR
+    packed_operators = []
+    for operator in operators:
+        version = operator_version(operator, graph.tensors)
+        code = codes.setdefault((operator.code, version), len(codes))
+        packed_operators.append(_operator(operator, code, position))
+    outputs = [graph.resolve(i) for i in function.outputs]
+    return schema.SubGraphT(
+        tensors=[_tensor(graph.tensors[i], buffers) for i in kept],
+        inputs=np.array([position[i] for i in function.inputs], np.int32),
+        outputs=np.array([position[i] for i in outputs], np.int32),
+        operators=packed_operators,
+        name=function.name,
+    )
 
 
 class _Buffers:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.tflite.graph import Graph
+from keras_octet.tflite.graph import NO_TENSOR, Graph
 
 _ACTIVATIONS = {
     "RELU": schema.ActivationFunctionType.RELU,
@@ -42,11 +42,10 @@ def fuse_activations(graph: Graph, outputs: Sequence[int]) -> None:
     makers = {output: op for op in graph.operators for output in op.outputs}
     kept = []
     for operator in graph.operators:
-        source = graph.resolve(operator.inputs[0])
+        source = graph.resolve(operator.inputs[0]) if operator.code in _ACTIVATIONS else NO_TENSOR
         maker = makers.get(source)
         if (
-            operator.code in _ACTIVATIONS
-            and maker is not None
+            maker is not None
             and maker.code in _FUSING
             and graph.dtype(source) == "float32"
             and readers[source] == 1

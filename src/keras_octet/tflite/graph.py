@@ -125,8 +125,27 @@ class Call:
 
 
 @dataclass
+class Function:
+    """A subgraph of the file: a graph, and which of its tensors are inputs and outputs."""
+
+    graph: Graph
+    inputs: list[int]
+    outputs: list[int]
+    name: str
+
+
+AddFunction = Callable[[Any, Sequence[Tensor], int | None], int]
+"""`add(model, arguments, count)`: a functional model as a subgraph of the file, by its index.
+
+Its inputs are like `arguments`; its outputs are the first `count` of the model, None: all."""
+
+
+@dataclass
 class Graph:
-    """Tensors and operators in the order they were added; see the module's docstring."""
+    """Tensors and operators in the order they were added; see the module's docstring.
+
+    `add` writes the models that loops and branches hold.
+    """
 
     tensors: list[Tensor] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
@@ -136,6 +155,7 @@ class Graph:
     constant_storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     storage: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     states: dict[int, Any] = field(default_factory=dict)
+    add: AddFunction | None = None
     _names: dict[str, int] = field(default_factory=dict)
     _constants: dict[Any, int] = field(default_factory=dict)
     _indices: dict[int, int] = field(default_factory=dict)
@@ -220,6 +240,11 @@ class Graph:
         self.states[index] = variable
         return index
 
+    def make_handle(self, index: int) -> None:
+        """Make a tensor stand for a variable, not for what it holds."""
+        self.tensors[index].dtype, self.tensors[index].shape = RESOURCE, ()
+        self.tensors[index].quantization = None
+
     def shape(self, index: int) -> Shape:
         return self.tensors[index].shape
 
@@ -295,6 +320,12 @@ class Graph:
         self.operators.append(
             Operator(code, list(inputs), list(outputs), options, intermediates=list(intermediates))
         )
+
+    def function(self, model: Any, arguments: Sequence[int], count: int | None = None) -> int:
+        """Add a subgraph that is called with these tensors; see `AddFunction`."""
+        if self.add is None:
+            raise ExportError("holds a model, which a graph by itself has no place for.")
+        return self.add(model, [self.tensors[i] for i in arguments], count)
 
     def then(
         self,

@@ -79,8 +79,10 @@ def operator_version(operator: Operator, tensors: Sequence[Tensor]) -> int:
     rule = _RULES.get(operator.code)
     if rule is not None:
         return rule(operator, tensors)
-    first = tensors[operator.inputs[0]]
     code = operator.code
+    if not operator.inputs:
+        return 1
+    first = tensors[operator.inputs[0]]
     version = 2 if code in _INT8_IS_VERSION_2 and first.dtype == "int8" else 1
     if first.dtype == "int16":
         version = _INT16_VERSIONS.get(code, 1)
@@ -264,12 +266,14 @@ _OLDEST = "1.15.0"
 _RUNTIMES: dict[str, tuple[str, ...]] = {
     "ABS": ("", "2.4.0", "2.6.0", "2.6.0", "2.12.0"),
     "ADD": ("", "", "2.4.0", "2.6.0"),
+    "ASSIGN_VARIABLE": ("2.6.0",),
     "ATAN2": ("2.10.0",),
     "AVERAGE_POOL_2D": ("", "", "2.3.0"),
     "BATCH_MATMUL": ("2.3.0", "2.3.0", "2.4.0", "2.5.0"),
     "BITWISE_XOR": ("2.13.0",),
     "BROADCAST_TO": ("2.5.0", "2.5.0"),
     "BUCKETIZE": ("2.8.0",),
+    "CALL_ONCE": ("2.6.0",),
     "CAST": ("", "2.7.0", "2.8.0", "2.9.0", "2.17.0"),
     "CONCATENATION": ("", "", "2.3.0"),
     "CONV_2D": ("", "", "", "2.3.0", "2.4.0", "2.9.0", "2.11.0", "2.15.0"),
@@ -310,6 +314,7 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "PACK": ("", "", "2.3.0"),
     "PAD": ("", "", "2.4.0", "2.6.0"),
     "PADV2": ("", "", "2.4.0", "2.6.0"),
+    "READ_VARIABLE": ("2.6.0",),
     "REDUCE_ALL": ("2.6.0",),
     "REDUCE_MAX": ("", "", "2.5.0"),
     "REDUCE_MIN": ("", "", "2.5.0"),
@@ -338,6 +343,7 @@ _RUNTIMES: dict[str, tuple[str, ...]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": ("", "", "2.3.0"),
     "UNIDIRECTIONAL_SEQUENCE_RNN": ("", "", "2.3.0"),
     "UNPACK": ("", "", "2.2.0", "2.3.0"),
+    "VAR_HANDLE": ("2.6.0",),
 }
 
 

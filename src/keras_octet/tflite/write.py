@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.capture.graph import functional_of, iter_nodes, tensor_name
 from keras_octet.errors import ExportError
+from keras_octet.layers.operators import Variable
 from keras_octet.qparams import QParams
-from keras_octet.tflite.batch import shapes_with_batch_size
+from keras_octet.tflite.batch import shapes_with_batch_size, shapes_with_inputs
 from keras_octet.tflite.emit import EMITTERS
 from keras_octet.tflite.emit.common import EmitFunction
+from keras_octet.tflite.emit.control import initial_values
 from keras_octet.tflite.file import pack, tensors_in_file
 from keras_octet.tflite.fuse import fuse_activations
-from keras_octet.tflite.graph import Call, Graph, Quantization, Shape
+from keras_octet.tflite.graph import RESOURCE, Call, Function, Graph, Quantization, Shape, Tensor
 from keras_octet.tflite.info import FileInfo, Written
+from keras_octet.tflite.order import in_order
 from keras_octet.tflite.storage import narrow_constants
 
 
@@ -41,7 +44,8 @@ def write(
     """Write `model` as a `.tflite` file.
 
     Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
-    The file has one subgraph, and one signature `"serving_default"` with the names of the
+    The file has a subgraph for the model and for each model that a loop or branch holds, and one
+    signature `"serving_default"` with the names of the
     InputLayers and of the operations that make the outputs, unless `model.file_info` says
     otherwise. A batch size of None is 1 in the file and may be resized, unless `batch_size` fixes
     it. The same model always gives the same bytes.
@@ -59,73 +63,130 @@ def write(
         ExportError: some operations have no .tflite form; the message names all of them. Or the
             model cannot have this batch size.
     """
+    writer = _Writer(emitters, weights)
+    functional = _functional(model)
+    shapes = {} if batch_size is None else shapes_with_batch_size(functional, batch_size)
+    info = getattr(model, "file_info", None) or FileInfo()
+    main = writer.function(model, shapes)
+    main.outputs = _distinct_outputs(main.graph, main.inputs, main.outputs)
+    writer.finish(main)
+    content = pack(
+        main.graph,
+        main.inputs,
+        main.outputs,
+        input_names=info.input_names or [tensor_name(tensor) for tensor in functional.inputs],
+        output_names=info.output_names or signature_output_names(functional.outputs),
+        name=main.name,
+        info=info,
+        functions=writer.functions,
+    )
+    stored, known = tensors_in_file(main.graph, main.inputs, main.outputs), main.graph.states
+    states = {i: known[index] for i, index in enumerate(stored) if index in known}
+    return Written(content, states)
+
+
+def _functional(model: keras.Model) -> Any:
     functional = functional_of(model)
     if functional is None:
         raise ExportError(
             f"Only a functional model can be written as .tflite. Received: {model.name!r} of class "
             f"{type(model).__name__}. Call keras_octet.capture.capture(model) first."
         )
-    _require_emitters(functional, emitters)
-    info = getattr(model, "file_info", None) or FileInfo()
-    graph = Graph(constant_names=info.constant_names, constant_storage=info.constant_storage)
-    read_as = _parameters_of_readers(functional)
-    shapes = {} if batch_size is None else shapes_with_batch_size(functional, batch_size)
-    for tensor in functional.inputs:
-        index = _add_tensor(graph, tensor, info, read_as.get(id(tensor)), shapes)
-        graph.bind(tensor, index)
-    failures = []
-    for node in _in_order(list(iter_nodes(functional)), info.order):
-        qparams = getattr(node.operation, "output_qparams", None)
-        for tensor in node.outputs:
-            parameters = qparams or read_as.get(id(tensor))
-            graph.bind(tensor, _add_tensor(graph, tensor, info, parameters, shapes))
-        try:
-            _emit(node, graph, emitters[type(node.operation)])
-        except ExportError as error:
-            failures.append(f"  {type(node.operation).__name__} {node.operation.name!r} {error}")
-    if failures:
-        raise ExportError("These operations cannot be written as .tflite:\n" + "\n".join(failures))
-    inputs = [graph.index(tensor) for tensor in functional.inputs]
-    outputs = _distinct_outputs(graph, inputs, [graph.index(x) for x in functional.outputs])
-    fuse_activations(graph, outputs)
-    narrow_constants(graph, weights)
-    content = pack(
-        graph,
-        inputs,
-        outputs,
-        input_names=info.input_names or [tensor_name(tensor) for tensor in functional.inputs],
-        output_names=info.output_names or signature_output_names(functional.outputs),
-        name=model.name,
-        info=info,
-    )
-    stored = tensors_in_file(graph, inputs, outputs)
-    states = {i: graph.states[index] for i, index in enumerate(stored) if index in graph.states}
-    return Written(content, states)
+    return functional
 
 
-def _in_order(nodes: list[Any], names: Sequence[str]) -> list[Any]:
-    """Nodes as near to the order of `names` as their inputs allow; what has no name comes last."""
-    if not names:
-        return nodes
-    places = {name: place for place, name in enumerate(names)}
-    priority = [(places.get(node.operation.name, len(places)), i) for i, node in enumerate(nodes)]
-    maker = {id(tensor): i for i, node in enumerate(nodes) for tensor in node.outputs}
-    needed = [{maker[id(x)] for x in node.input_tensors if id(x) in maker} for node in nodes]
-    readers: list[list[int]] = [[] for _ in nodes]
-    for i, sources in enumerate(needed):
-        for source in sources:
-            readers[source].append(i)
-    ready = [priority[i] for i, sources in enumerate(needed) if not sources]
-    heapq.heapify(ready)
-    ordered = []
-    while ready:
-        _, i = heapq.heappop(ready)
-        ordered.append(nodes[i])
-        for reader in readers[i]:
-            needed[reader].discard(i)
-            if not needed[reader]:
-                heapq.heappush(ready, priority[reader])
-    return ordered
+class _Writer:
+    """The subgraphs of one file.
+
+    Args:
+        emitters, weights: see `write`.
+    """
+
+    def __init__(self, emitters: Mapping[type, EmitFunction], weights: str | None) -> None:
+        self._emitters = emitters
+        self._weights = weights
+        self.functions: list[Function] = []  # all but the main one, which is number 0
+
+    def function(
+        self, model: keras.Model, shapes: Mapping[int, Shape], handles: Sequence[int] = ()
+    ) -> Function:
+        """A functional model as a subgraph.
+
+        Args:
+            model: what to write.
+            shapes: of its tensors, by `id`, where those are not as in the model.
+            handles: which inputs are variables.
+        """
+        functional = _functional(model)
+        _require_emitters(functional, self._emitters)
+        info = getattr(model, "file_info", None) or FileInfo()
+        graph = Graph(
+            constant_names=info.constant_names,
+            constant_storage=info.constant_storage,
+            add=self._add,
+        )
+        read_as = _parameters_of_readers(functional)
+        for position, tensor in enumerate(functional.inputs):
+            index = _add_tensor(graph, tensor, info, read_as.get(id(tensor)), shapes)
+            graph.bind(tensor, index)
+            if position in handles:
+                graph.make_handle(index)
+        nodes = in_order(list(iter_nodes(functional)), info.order)
+        self._initialize(nodes, graph)
+        failures = []
+        for node in nodes:
+            qparams = getattr(node.operation, "output_qparams", None)
+            for tensor in node.outputs:
+                parameters = qparams or read_as.get(id(tensor))
+                graph.bind(tensor, _add_tensor(graph, tensor, info, parameters, shapes))
+            try:
+                _emit(node, graph, self._emitters[type(node.operation)])
+            except ExportError as error:
+                name = node.operation.name
+                failures.append(f"  {type(node.operation).__name__} {name!r} {error}")
+        if failures:
+            raise ExportError(
+                "These operations cannot be written as .tflite:\n" + "\n".join(failures)
+            )
+        return Function(
+            graph=graph,
+            inputs=[graph.index(tensor) for tensor in functional.inputs],
+            outputs=[graph.index(tensor) for tensor in functional.outputs],
+            name=info.graph_name or model.name,
+        )
+
+    def finish(self, function: Function) -> None:
+        """Fuse activations and narrow constants, which need to know all readers."""
+        fuse_activations(function.graph, function.outputs)
+        narrow_constants(function.graph, self._weights)
+
+    def _add(self, model: Any, arguments: Sequence[Tensor], count: int | None) -> int:
+        functional = _functional(model)
+        handles = [i for i, x in enumerate(arguments) if x.dtype == RESOURCE]
+        wanted = [
+            old if i in handles else keras.KerasTensor(new.shape, dtype=old.dtype)
+            for i, (old, new) in enumerate(zip(functional.inputs, arguments, strict=False))
+        ]
+        shapes: Mapping[int, Shape] = {}
+        if wanted and any(
+            tuple(x.shape) != tuple(y.shape) for x, y in zip(wanted, functional.inputs, strict=True)
+        ):
+            shapes = shapes_with_inputs(functional, wanted)
+        function = self.function(model, shapes, handles)
+        # A branch that is called with nothing has one input that it does not read.
+        function.inputs = function.inputs[: len(arguments)]
+        function.outputs = function.outputs[:count]
+        self.finish(function)
+        self.functions.append(function)
+        return len(self.functions)
+
+    def _initialize(self, nodes: list[Any], graph: Graph) -> None:
+        """CALL_ONCE of a subgraph that gives the variables of the model their initial values."""
+        layers = dict.fromkeys(x.operation for x in nodes if isinstance(x.operation, Variable))
+        if layers:
+            self.functions.append(initial_values(list(layers)))
+            options = schema.CallOnceOptionsT(initSubgraphIndex=len(self.functions))
+            graph.operator("CALL_ONCE", [], [], options)
 
 
 def signature_output_names(outputs: Sequence[keras.KerasTensor]) -> list[str]:

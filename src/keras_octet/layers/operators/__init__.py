@@ -22,6 +22,7 @@ from keras_octet.layers.operators.creation import BroadcastTo, Fill
 from keras_octet.layers.operators.images import AveragePooling2D, L2Pooling2D, ResizeImage
 from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
 from keras_octet.layers.operators.recurrent import SVDF, FusedLSTM, FusedRNN
+from keras_octet.layers.operators.rows import SetRow, SizeOf
 from keras_octet.layers.operators.slicing import (
     Gather,
     GatherND,
@@ -61,6 +62,8 @@ __all__ = [
     "ReadVariable",
     "ResizeImage",
     "ReverseSequence",
+    "SetRow",
+    "SizeOf",
     "SpaceToBatch",
     "SpaceToDepth",
     "Split",

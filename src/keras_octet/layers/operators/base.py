@@ -31,6 +31,10 @@ class OperatorLayer(keras.layers.Layer):
         outputs = self.call(keras.tree.map_structure(fresh, args[0]))
         return keras.tree.map_structure(fresh, outputs)
 
+    def _like(self, tensor: Any, shape: Any = None, dtype: str | None = None) -> Any:
+        """The spec of an output: that of `tensor` but for what is given."""
+        return keras.KerasTensor(tensor.shape if shape is None else shape, dtype or tensor.dtype)
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         return config | {key: getattr(self, key) for key in self.config_keys}

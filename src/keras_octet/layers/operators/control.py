@@ -16,7 +16,7 @@ class _Control(OperatorLayer):
     """A layer with functional models among its arguments, which `model_keys` lists.
 
     Args:
-        variable_positions: which of the inputs are values of variables.
+        variable_positions: which of the inputs are values of variables, which may change.
     """
 
     model_keys: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class While(_Control):
         return list(ops.while_loop(holds, step, tuple(keras.tree.flatten(inputs))))
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
-        return [keras.KerasTensor(x.shape, dtype=x.dtype) for x in keras.tree.flatten(inputs)]
+        return [self._like(x) for x in keras.tree.flatten(inputs)]
 
 
 @register
@@ -97,7 +97,12 @@ class If(_Control):
         )
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
-        return [keras.KerasTensor(x.shape, dtype=x.dtype) for x in self.then.outputs]
+        _, *values = keras.tree.flatten(inputs)
+        known = [tuple(x.shape) for x in self.then.inputs]
+        outputs = self.then.outputs
+        if values and known != [tuple(x.shape) for x in values]:
+            outputs = keras.tree.flatten(self.then.compute_output_spec(values))
+        return [self._like(x) for x in outputs]
 
 
 def run(model: keras.Model, values: Sequence[Any]) -> list[Any]:

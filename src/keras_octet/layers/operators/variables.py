@@ -87,5 +87,7 @@ class ReadVariable(OperatorLayer):
 class AssignVariable(OperatorLayer):
     """What a variable holds once it is assigned: inputs are what it holds, and the new value."""
 
+    variable_positions = (0,)
+
     def call(self, inputs: Any) -> Any:
         return inputs[1]

@@ -11,12 +11,13 @@ from keras_octet.capture.keras_private import core_operations as core
 from keras_octet.capture.keras_private import math_operations
 from keras_octet.capture.keras_private import nn_operations as nn
 from keras_octet.capture.keras_private import numpy_operations as numpy
-from keras_octet.layers.operators import StridedSlice
+from keras_octet.layers import operators
 from keras_octet.tflite.emit import (
     activation,
     affine,
     attention,
     bridge,
+    control,
     convolution,
     dense,
     elementwise,
@@ -113,7 +114,7 @@ def _add_quantized() -> None:
     add_emitter(int8.emit_pair("DIV"), Q.QuantizedDivide)
     add_emitter(int8.emit_pair("SQUARED_DIFFERENCE"), Q.QuantizedSquaredDifference)
     add_emitter(int8.emit_pad, Q.QuantizedPad)
-    add_emitter(int8.emit_strided_slice, StridedSlice)
+    add_emitter(int8.emit_strided_slice, operators.StridedSlice)
     add_emitter(int8.emit_matmul, Q.QuantizedMatmul)
     add_emitter(int8.emit_reduction("MEAN"), Q.QuantizedMean)
     add_emitter(int8.emit_reduction("SUM"), Q.QuantizedSum)
@@ -270,6 +271,17 @@ def _add_operator_layers() -> None:
         add_emitter(emit, cls)
 
 
+def _add_control() -> None:
+    """Loops, branches and variables."""
+    add_emitter(control.emit_while, operators.While)
+    add_emitter(control.emit_if, operators.If)
+    add_emitter(control.emit_variable, operators.Variable)
+    add_emitter(control.emit_read_variable, operators.ReadVariable)
+    add_emitter(control.emit_assign_variable, operators.AssignVariable)
+    add_emitter(control.emit_set_row, operators.SetRow)
+    add_emitter(control.emit_size_of, operators.SizeOf)
+
+
 _add_quantizable()
 _add_quantized()
 _add_int16()
@@ -277,3 +289,4 @@ _add_hybrid()
 _add_float_layers()
 _add_operations()
 _add_operator_layers()
+_add_control()

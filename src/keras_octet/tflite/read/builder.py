@@ -15,13 +15,14 @@ import numpy as np
 from keras_octet.capture.graph import nodes_between, tensor_name
 from keras_octet.errors import ModelFileError
 from keras_octet.exportable import ExportableModel
-from keras_octet.layers import Constant, QuantizedLayer
+from keras_octet.layers import Constant, QuantizedLayer, operators
 from keras_octet.qparams import INTEGER_RANGES, QParams
 from keras_octet.tflite.graph import NO_TENSOR, RESOURCE, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
 from keras_octet.tflite.read.call import Handle, Operand, ReadCall, kind_of, qparams_of
 from keras_octet.tflite.read.control import require_handles, require_match
 from keras_octet.tflite.read.dilation import fuse_dilation
+from keras_octet.tflite.read.lists import fuse_lists
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
@@ -56,6 +57,7 @@ def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
     index = chosen.subgraph if chosen else 0
     for subgraph in file.subgraphs:
         fuse_dilation(subgraph)
+        fuse_lists(subgraph)
     require_readers(file)
     for subgraph in file.subgraphs:
         _require_states_of_their_own(subgraph)
@@ -414,6 +416,11 @@ class _Builder:
                 raise ModelFileError(
                     f"{tensor.name!r} is a variable tensor; only recurrent operators may read one."
                 )
+            size = array.item() if array.ndim == 0 and has_unknown(array) else None
+            if size is not None and size.tensor is not None:
+                name = self._free(layer_name(tensor.name) or "size")
+                self._held[index] = operators.SizeOf(axis=size.axis, name=name)(size.tensor)
+                return self._held[index]
             if has_unknown(array):
                 raise ModelFileError(
                     f"{tensor.name!r} holds sizes that are known only when the model runs, and is "

@@ -16,8 +16,8 @@ from keras_octet.tflite.graph import Operator, Quantization, Tensor
 # Elements of a constant that may stand in the configuration of a model, which is JSON.
 MAX_ARGUMENT = 1024
 Result = Any
-"""What a read function returns: a KerasTensor, an array for a constant, the `Handle` of a variable; a
-list for several or none."""
+"""What a read function returns: a KerasTensor, an array for a constant, or the `Handle` of a
+variable; a list for several or none."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def read_while(call: ReadCall) -> Any:
         raise ModelFileError(f"WHILE {call.name!r} has a condition that gives {_spec(holds)}.")
     _require_same(call, "body", body.outputs, values)
     layer = operators.While(
-        condition=condition, body=body, variable_positions=_variables(arguments), name=call.name
+        condition=condition, body=body, variable_positions=_positions(handles), name=call.name
     )
     return _bind(call, layer(values), handles)
 
@@ -47,7 +47,10 @@ def read_if(call: ReadCall) -> Any:
     )
     _require_same(call, "else branch", otherwise.outputs, then.outputs)
     layer = operators.If(
-        then=then, otherwise=otherwise, variable_positions=_variables(arguments), name=call.name
+        then=then,
+        otherwise=otherwise,
+        variable_positions=_positions([None, *(x.handle for x in arguments)]),
+        name=call.name,
     )
     results = layer([call.tensor(0), *(x.value for x in arguments)])
     plain: list[Handle | None] = [None] * (len(results) - len(handles))
@@ -83,7 +86,7 @@ def require_handles(
 
 
 def _names(handles: Sequence[Handle | None]) -> list[str | None]:
-    return [handle and handle.shared_name for handle in handles]
+    return [None if handle is None else handle.shared_name for handle in handles]
 
 
 def _fits(argument: Operand, shape: Shape) -> bool:
@@ -102,8 +105,8 @@ def _arguments(call: ReadCall, start: int) -> list[Operand]:
     ]
 
 
-def _variables(arguments: Sequence[Operand]) -> list[int]:
-    return [i for i, argument in enumerate(arguments) if argument.handle is not None]
+def _positions(handles: Sequence[Handle | None]) -> list[int]:
+    return [i for i, handle in enumerate(handles) if handle is not None]
 
 
 def _bind(call: ReadCall, results: Any, handles: Sequence[Handle | None]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import boundary, control, variables
+from keras_octet.tflite.read import boundary, control, lists, variables
 from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
@@ -44,6 +44,7 @@ def _add_all() -> None:
 add_reader(boundary.read_quantize, "QUANTIZE", "float")
 add_reader(control.read_while, "WHILE", ANY)
 add_reader(control.read_if, "IF", ANY)
+add_reader(lists.read_set_row, lists.SET_ROW, ANY)
 add_reader(variables.read_call_once, "CALL_ONCE", ANY)
 add_reader(variables.read_var_handle, "VAR_HANDLE", ANY)
 add_reader(variables.read_variable, "READ_VARIABLE", ANY)

@@ -1,0 +1,104 @@
+"""Setting an item of a tensor list, as TensorFlow writes it in the loops of recurrent layers.
+
+What comes before the item, the item, and what comes after it are concatenated. The two ends have
+sizes that change from step to step, which compiled backends do not allow; the whole does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_octet.layers import operators
+from keras_octet.tflite.graph import Operator
+from keras_octet.tflite.read.call import ReadCall
+from keras_octet.tflite.read.parse import Subgraph
+
+SET_ROW = "SET_ROW"
+"""The operator that stands for such a group; no file has it."""
+
+
+# What computes the ends of the list, the item as a row, and their sizes.
+_PARTS = ("SLICE", "CONCATENATION", "RESHAPE", "EXPAND_DIMS")
+
+
+def fuse_lists(graph: Subgraph) -> None:
+    """Replace each such group by one operator of the list, `index`, `index + 1` and the item."""
+    makers = {output: operator for operator in graph.operators for output in operator.outputs}
+    fused = False
+    for position, operator in enumerate(graph.operators):
+        found = _Group(graph, makers).match(operator)
+        if found is not None:
+            graph.operators[position] = Operator(SET_ROW, found, operator.outputs)
+            fused = True
+    while fused:
+        read = {*graph.outputs, *(i for operator in graph.operators for i in operator.inputs)}
+        kept = [x for x in graph.operators if x.code not in _PARTS or read.intersection(x.outputs)]
+        fused = len(kept) < len(graph.operators)
+        graph.operators = kept
+
+
+def read_set_row(call: ReadCall) -> Any:
+    """What `fuse_lists` makes."""
+    return operators.SetRow(name=call.name)([call.tensor(i) for i in range(4)])
+
+
+@dataclass
+class _Group:
+    graph: Subgraph
+    makers: dict[int, Operator]
+
+    def match(self, joined: Operator) -> list[int] | None:
+        if joined.code != "CONCATENATION" or len(joined.inputs) != 3 or joined.options is None:
+            return None
+        if joined.options.axis or joined.options.fusedActivationFunction:
+            return None
+        before, item, after = (
+            self._made(i, *codes)
+            for i, codes in zip(
+                joined.inputs, (("SLICE",), ("RESHAPE", "EXPAND_DIMS"), ("SLICE",)), strict=True
+            )
+        )
+        if before is None or item is None or after is None:
+            return None
+        rows, rank = before.inputs[0], len(self.graph.tensors[before.inputs[0]].shape)
+        index, following = self._row(before.inputs[2], -1), self._row(after.inputs[1], 0)
+        if index is None or following is None or after.inputs[0] != rows or rank < 2:
+            return None
+        row = self.graph.tensors[item.inputs[0]].shape
+        if (
+            self._is(before.inputs[1], [0] * rank)
+            and self._is(after.inputs[2], [-1] * rank)
+            and row == self.graph.tensors[rows].shape[1:]
+            and self._follows(following, index)
+        ):
+            return [rows, index, following, item.inputs[0]]
+        return None
+
+    def _made(self, index: int, *codes: str) -> Operator | None:
+        maker = self.makers.get(index)
+        return maker if maker is not None and maker.code in codes else None
+
+    def _is(self, index: int, values: list[int]) -> bool:
+        data = self.graph.tensors[index].data
+        return data is not None and np.array_equal(data.reshape(-1), values)
+
+    def _row(self, index: int, rest: int) -> int | None:
+        """`i`, if a tensor is `[i, rest, rest, ...]`."""
+        joined = self._made(index, "CONCATENATION")
+        if joined is None or len(joined.inputs) != 2:
+            return None
+        others = self.graph.tensors[joined.inputs[1]].data
+        vector = self._made(joined.inputs[0], "RESHAPE", "EXPAND_DIMS")
+        if vector is None or others is None or not (others == rest).all():
+            return None
+        source = vector.inputs[0]
+        return source if self.graph.tensors[source].shape == () else None
+
+    def _follows(self, following: int, index: int) -> bool:
+        added = self._made(following, "ADD")
+        if added is None or index not in added.inputs or len(added.inputs) != 2:
+            return False
+        return self._is(added.inputs[1 - added.inputs.index(index)], [1])
