@@ -45,6 +45,7 @@ WRITTEN = {
         "STRIDED_SLICE RESHAPE REVERSE_V2 STRIDED_SLICE STRIDED_SLICE STRIDED_SLICE RESHAPE"
     ),
 }
+_VARIABLES = ("CALL_ONCE", "VAR_HANDLE")
 # Metadata, names and the alignment of weights: what one percent of a tiny file does not hold.
 FIXED_BYTES = 1024
 
@@ -57,7 +58,8 @@ def running_operators(graph: Subgraph) -> list[tuple[str, str]]:
     running = {*graph.inputs, *(i for i, x in enumerate(graph.tensors) if x.is_variable)}
     found = []
     for operator in graph.operators:
-        if operator.code != "SHAPE" and running.intersection(operator.inputs):
+        reads = running.intersection(operator.inputs) or operator.code in _VARIABLES
+        if operator.code != "SHAPE" and reads:
             running.update(operator.outputs)
             found.append((operator.code, kind_of(operator, graph.tensors)))
     return found

@@ -19,6 +19,7 @@ from keras_octet.layers.operators.blocks import (
 )
 from keras_octet.layers.operators.control import If, While
 from keras_octet.layers.operators.creation import BroadcastTo, Fill
+from keras_octet.layers.operators.dynamic import DynamicIndex, DynamicSlice
 from keras_octet.layers.operators.images import AveragePooling2D, L2Pooling2D, ResizeImage
 from keras_octet.layers.operators.matrices import MatrixDiag, MatrixSetDiag
 from keras_octet.layers.operators.recurrent import SVDF, FusedLSTM, FusedRNN
@@ -44,6 +45,8 @@ __all__ = [
     "BroadcastTo",
     "CumulativeSum",
     "DepthToSpace",
+    "DynamicIndex",
+    "DynamicSlice",
     "Fill",
     "FullyConnected",
     "FusedLSTM",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ExportError
@@ -87,44 +86,3 @@ def emit_assign_variable(layer: Any, graph: Graph, inputs: list[int], output: in
 def _require_handle(graph: Graph, index: int) -> None:
     if graph.dtype(index) != RESOURCE:
         raise ExportError("is called with a tensor that is not what a variable holds.")
-
-
-def emit_set_row(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
-    """The rows before `index`, the row and those after it, as TensorFlow writes it."""
-    rows, index, following, row = inputs
-    rank = graph.rank(rows)
-
-    def ints(values: Any) -> int:
-        return graph.constant(np.array(values, np.int32), name="ints")
-
-    def vector(position: int, rest: int) -> int:
-        first = graph.reshape(position, (1,))
-        options = schema.ConcatenationOptionsT(axis=0)
-        return graph.then(
-            "CONCATENATION", [first, ints([rest] * (rank - 1))], options, shape=(rank,)
-        )
-
-    shape = graph.shape(rows)
-    options = schema.SliceOptionsT()
-    before = graph.then(
-        "SLICE", [rows, ints([0] * rank), vector(index, -1)], options, shape=(None,) * rank
-    )
-    after = graph.then(
-        "SLICE",
-        [rows, vector(following, 0), ints([-1] * rank)],
-        options,
-        shape=(None, *shape[1:]),
-    )
-    middle = graph.reshape(row, (1, *graph.shape(row)))
-    options = schema.ConcatenationOptionsT(axis=0)
-    graph.operator("CONCATENATION", [before, middle, after], [output], options)
-
-
-def emit_size_of(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
-    """SHAPE, and one number of it."""
-    options = schema.ShapeOptionsT(outType=schema.TensorType.INT32)
-    rank = graph.rank(inputs[0])
-    shape = graph.then("SHAPE", inputs, options, shape=(rank,), dtype="int32")
-    ints = [graph.constant(np.array([i], np.int32)) for i in (layer.axis, layer.axis + 1, 1)]
-    options = schema.StridedSliceOptionsT(shrinkAxisMask=1)
-    graph.operator("STRIDED_SLICE", [shape, *ints], [output], options)

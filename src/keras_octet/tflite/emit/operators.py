@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.layers import operators
-from keras_octet.tflite.emit.arithmetic import binary, matmul
+from keras_octet.tflite.emit.arithmetic import binary, matmul, strided_slice
 from keras_octet.tflite.emit.common import NO_ACTIVATION, EmitFunction
 from keras_octet.tflite.emit.pooling import emit_pooling_2d
 from keras_octet.tflite.emit.position import arg_extremum, emit_top_k, one_hot
@@ -150,6 +150,51 @@ def _broadcast_to(layer: Any, graph: Graph, inputs: list[int], output: int) -> N
     graph.operator("BROADCAST_TO", [inputs[1], sizes], [output], schema.BroadcastToOptionsT())
 
 
+def _dynamic_slice(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    size = _ints(graph, layer.size, "size")
+    graph.operator("SLICE", [*inputs, size], [output], schema.SliceOptionsT())
+
+
+def _dynamic_index(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    strides = _ints(graph, [1] * graph.static_shape(inputs[1], 0)[0], "strides")
+    options = schema.StridedSliceOptionsT(
+        beginMask=layer.begin_mask,
+        endMask=layer.end_mask,
+        shrinkAxisMask=layer.shrink_axis_mask,
+    )
+    graph.operator("STRIDED_SLICE", [*inputs, strides], [output], options)
+
+
+def _set_row(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """The rows before `index`, the row and those after it, as TensorFlow writes it."""
+    rows, index, following, row = inputs
+    rank = graph.rank(rows)
+
+    def vector(position: int, rest: int) -> int:
+        first = graph.reshape(position, (1,))
+        if rank == 1:
+            return first
+        parts = [first, _ints(graph, [rest] * (rank - 1), "rest")]
+        options = schema.ConcatenationOptionsT(axis=0)
+        return graph.then("CONCATENATION", parts, options, shape=(rank,))
+
+    options, unknown = schema.SliceOptionsT(), (None, *graph.shape(rows)[1:])
+    ends = [_ints(graph, [0] * rank, "begin"), vector(index, -1)]
+    before = graph.then("SLICE", [rows, *ends], options, shape=(None,) * rank)
+    ends = [vector(following, 0), _ints(graph, [-1] * rank, "size")]
+    after = graph.then("SLICE", [rows, *ends], options, shape=unknown)
+    middle = graph.reshape(row, (1, *graph.shape(row)))
+    parts = [before, middle, after]
+    graph.operator("CONCATENATION", parts, [output], schema.ConcatenationOptionsT(axis=0))
+
+
+def _size_of(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    """SHAPE, and one number of it."""
+    options = schema.ShapeOptionsT(outType=schema.TensorType.INT32)
+    shape = graph.then("SHAPE", inputs, options, shape=(graph.rank(inputs[0]),), dtype="int32")
+    strided_slice(graph, shape, output, [layer.axis], [layer.axis + 1], [1], shrink_axis_mask=1)
+
+
 OPERATOR_LAYERS: dict[type, EmitFunction] = {
     operators.ArgExtremum: _arg_extremum,
     operators.AveragePooling2D: emit_pooling_2d("AVERAGE_POOL_2D"),
@@ -158,6 +203,8 @@ OPERATOR_LAYERS: dict[type, EmitFunction] = {
     operators.BroadcastTo: _broadcast_to,
     operators.CumulativeSum: _cumulative_sum,
     operators.DepthToSpace: _blocks("DEPTH_TO_SPACE", schema.DepthToSpaceOptionsT),
+    operators.DynamicIndex: _dynamic_index,
+    operators.DynamicSlice: _dynamic_slice,
     operators.Fill: _fill,
     operators.FullyConnected: _fully_connected,
     operators.Gather: _gather,
@@ -171,6 +218,8 @@ OPERATOR_LAYERS: dict[type, EmitFunction] = {
     operators.OneHot: _one_hot,
     operators.ResizeImage: _resize,
     operators.ReverseSequence: _reverse_sequence,
+    operators.SetRow: _set_row,
+    operators.SizeOf: _size_of,
     operators.SpaceToBatch: _space_to_batch,
     operators.SpaceToDepth: _blocks("SPACE_TO_DEPTH", schema.SpaceToDepthOptionsT),
     operators.Split: _split,

@@ -278,8 +278,6 @@ def _add_control() -> None:
     add_emitter(control.emit_variable, operators.Variable)
     add_emitter(control.emit_read_variable, operators.ReadVariable)
     add_emitter(control.emit_assign_variable, operators.AssignVariable)
-    add_emitter(control.emit_set_row, operators.SetRow)
-    add_emitter(control.emit_size_of, operators.SizeOf)
 
 
 _add_quantizable()

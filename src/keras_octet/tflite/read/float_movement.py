@@ -13,6 +13,7 @@ from keras_octet.capture.canonical import make_layer
 from keras_octet.capture.keras_private import core_operations, numpy_operations
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
+from keras_octet.tflite.read import dynamic
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.float_common import activation_layer, fused_activation, positive_axis
 from keras_octet.tflite.read.shapes import Unknown, as_ints, has_unknown, slice_key
@@ -133,6 +134,8 @@ def read_split(call: ReadCall) -> Any:
 
 def read_slice(call: ReadCall) -> Any:
     """SLICE: from `begin`, `size` values; -1 or an unknown size runs to the end."""
+    if dynamic.begins_anywhere(call):
+        return dynamic.read_slice(call)
     bounds = zip(as_ints(call.constant(1)), as_ints(call.constant(2)), strict=True)
     key = tuple(
         slice(begin or None, None if size == -1 else begin + size) for begin, size in bounds
@@ -142,6 +145,8 @@ def read_slice(call: ReadCall) -> Any:
 
 def read_strided_slice(call: ReadCall) -> Any:
     """STRIDED_SLICE; axes that it takes backwards are reversed first."""
+    if dynamic.begins_anywhere(call):
+        return dynamic.read_strided_slice(call)
     source = call.tensor(0)
     begin, end, strides = (call.constant(i).reshape(-1) for i in (1, 2, 3))
     if has_unknown(begin) or 0 in strides:

@@ -65,7 +65,7 @@ class _Group:
             return None
         rows, rank = before.inputs[0], len(self.graph.tensors[before.inputs[0]].shape)
         index, following = self._row(before.inputs[2], -1), self._row(after.inputs[1], 0)
-        if index is None or following is None or after.inputs[0] != rows or rank < 2:
+        if index is None or following is None or after.inputs[0] != rows or rank < 1:
             return None
         row = self.graph.tensors[item.inputs[0]].shape
         if (
@@ -86,13 +86,15 @@ class _Group:
         return data is not None and np.array_equal(data.reshape(-1), values)
 
     def _row(self, index: int, rest: int) -> int | None:
-        """`i`, if a tensor is `[i, rest, rest, ...]`."""
+        """`i`, if a tensor is `[i]` or `[i, rest, rest, ...]`."""
         joined = self._made(index, "CONCATENATION")
-        if joined is None or len(joined.inputs) != 2:
-            return None
-        others = self.graph.tensors[joined.inputs[1]].data
-        vector = self._made(joined.inputs[0], "RESHAPE", "EXPAND_DIMS")
-        if vector is None or others is None or not (others == rest).all():
+        if joined is not None:
+            others = self.graph.tensors[joined.inputs[-1]].data
+            if len(joined.inputs) != 2 or others is None or not (others == rest).all():
+                return None
+            index = joined.inputs[0]
+        vector = self._made(index, "RESHAPE", "EXPAND_DIMS")
+        if vector is None:
             return None
         source = vector.inputs[0]
         return source if self.graph.tensors[source].shape == () else None

@@ -9,7 +9,7 @@ import numpy as np
 from keras_octet import layers
 from keras_octet.capture.keras_private import numpy_operations
 from keras_octet.layers import operators
-from keras_octet.tflite.read import float_movement
+from keras_octet.tflite.read import dynamic, float_movement
 from keras_octet.tflite.read.call import ReadCall, qparams_of
 from keras_octet.tflite.read.float_common import positive_axis
 from keras_octet.tflite.read.options import activation_of
@@ -66,7 +66,9 @@ def read_concatenation(call: ReadCall) -> Any:
 
 
 def read_strided_slice(call: ReadCall) -> Any:
-    """STRIDED_SLICE with constant bounds, its masks as they are."""
+    """STRIDED_SLICE, with constant bounds its masks as they are."""
+    if dynamic.begins_anywhere(call):
+        return dynamic.read_strided_slice(call)
     bounds = [call.constant(index).reshape(-1) for index in (1, 2, 3)]
     options = call.options
     if any(map(has_unknown, bounds)) or 0 in bounds[2] or options.offset:

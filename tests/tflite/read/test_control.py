@@ -1,0 +1,178 @@
+"""Loops, branches and models that keep state: call after call, on their own and in other models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import keras_octet as ko
+from keras_octet.model import QuantizedModel
+from keras_octet.tflite.read.bounds import Bound, bound_of
+from keras_octet.tflite.read.parse import TFLiteFile, parse
+from keras_octet.tflite.run import Interpreter
+from tests.golden import record
+from tests.tflite.read.test_golden import FIXED_BYTES, assert_within, running_operators
+
+NAMES = sorted(
+    path.stem
+    for prefix in ("while_", "if_", "read_variable_", "strided_slice_float_dynamic")
+    for path in record.FOLDER.glob(f"{prefix}*.tflite")
+)
+STATEFUL = [x for x in NAMES if x.startswith("read_variable_") or x.endswith("_stateful")]
+# Operators of a subgraph that become others: what LiteRT's delegate takes, or what is found out at
+# the start of a loop.
+REPLACED = [
+    ("STRIDED_SLICE RESHAPE", "STRIDED_SLICE"),
+    ("SHAPE STRIDED_SLICE RESHAPE CONCATENATION FILL", "SHAPE STRIDED_SLICE PACK FILL"),
+]
+
+
+def codes(file: TFLiteFile, name: str) -> list[str]:
+    """Operators of a subgraph; where a constant is made float32 does not matter."""
+    graph = next(x for x in file.subgraphs if x.name == name)
+    return sorted(x.code for x in graph.operators if x.code not in ("DEQUANTIZE", "RESHAPE"))
+
+
+def bound(file: TFLiteFile) -> Bound:
+    """What the operators of all subgraphs add up to."""
+    return bound_of(pair for graph in file.subgraphs for pair in running_operators(graph))
+
+
+def run(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """One call of the Keras layers, compiled as `predict` compiles them."""
+    arrays: Any = inputs if len(inputs) > 1 else inputs[0]
+    outputs = keras.Model.predict_on_batch(model, arrays)
+    return [np.asarray(output) for output in keras.tree.flatten(outputs)]
+
+
+def assert_calls(model: keras.Model, calls: list[record.Call], limit: Bound) -> None:
+    """Call after call, the outputs that LiteRT gave."""
+    for inputs, expected in calls:
+        for ours, theirs in zip(run(model, inputs), expected, strict=True):
+            assert_within(limit, ours, theirs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_calls(name: str, tmp_path: Path) -> None:
+    content, calls = record.load(name)
+    limit = bound(parse(content))
+    model = ko.load_model(content)
+    assert model.stateful is (name in STATEFUL)
+    assert_calls(model, calls, limit)
+    model.reset_state()
+    assert_calls(model, calls, limit)
+
+    # Saved in the middle of a sequence, a model starts from the beginning.
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_calls(loaded, calls, limit)
+    assert loaded.to_tflite() == model.to_tflite()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_round_trip(name: str) -> None:
+    content, calls = record.load(name)
+    model = ko.load_model(content)
+    run(model, calls[0][0])  # what the variables hold now is not what the file begins with
+    again = model.to_tflite()
+    before, after = parse(content), parse(again)
+    unused = {"restart"}
+    assert {x.name for x in after.subgraphs} == {x.name for x in before.subgraphs} - unused
+    for graph in after.subgraphs:
+        assert codes(after, graph.name) == codes(before, graph.name)
+        old = next(x for x in before.subgraphs if x.name == graph.name)
+        for mine, theirs in ((graph.inputs, old.inputs), (graph.outputs, old.outputs)):
+            assert [graph.tensors[i].name for i in mine] == [old.tensors[i].name for i in theirs]
+    assert len(again) <= 1.01 * len(content) + FIXED_BYTES
+    ours, theirs = Interpreter(again), Interpreter(content)
+    assert (ours.input_names, ours.output_names) == (theirs.input_names, theirs.output_names)
+    for inputs, expected in calls:
+        for x, y in zip(ours(*inputs), expected, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_inside_another_model(name: str) -> None:
+    content, calls = record.load(name)
+    inner = ko.load_model(content)
+    inputs = [
+        keras.Input(batch_shape=x.shape, dtype=x.dtype, name=f"in_{i}")
+        for i, x in enumerate(inner.inputs)
+    ]
+    outer = keras.Model(inputs, inner(inputs if len(inputs) > 1 else inputs[0]))
+    assert_calls(outer, calls, bound(parse(content)))
+    outer.summary(print_fn=lambda text: None, expand_nested=True)
+    assert "While" in str(ko.inspect(inner)) or "while" not in name
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_eager_calls(name: str) -> None:
+    content, calls = record.load(name)
+    model = ko.load_model(content)
+    limit = bound(parse(content))
+    for inputs, expected in calls:
+        outputs = keras.Model.__call__(model, inputs if len(inputs) > 1 else inputs[0])
+        for ours, theirs in zip(keras.tree.flatten(outputs), expected, strict=True):
+            assert_within(limit, keras.ops.convert_to_numpy(ours), theirs)
+
+
+@pytest.mark.parametrize("engine", ["litert", "keras", "auto"])
+@pytest.mark.parametrize("name", ["read_variable_int8", "read_variable_hybrid"])
+def test_engines(name: str, engine: str) -> None:
+    content, calls = record.load(name)
+    model = ko.load_model(content)
+    assert isinstance(model, QuantizedModel)
+    model.engine = engine
+    for _ in range(2):
+        for inputs, (expected,) in calls:
+            np.testing.assert_array_equal(model.predict_on_batch(inputs[0]), expected)
+        model.reset_state()
+
+
+def test_signatures() -> None:
+    content, calls = record.load("read_variable_float_two_signatures")
+    x = calls[0][0][0]
+    step = ko.load_model(content)
+    assert step.output_names == ["mean"]
+    restart = ko.load_model(content, signature="restart")
+    np.testing.assert_array_equal(run(restart, [x])[0], 2 * x)
+    assert restart.output_names == ["last"]
+    written = Interpreter(restart.to_tflite())
+    assert written.operators().count("ASSIGN_VARIABLE") == 2
+    with pytest.raises(ko.ModelFileError, match="no signature 'stop'"):
+        ko.load_model(content, signature="stop")
+
+
+def test_batch_size_of_loops_and_branches() -> None:
+    """An open batch inside a loop is fixed with that of the model."""
+    from keras_octet.layers import operators
+
+    def step(name: str, function: Any) -> keras.Model:
+        x = keras.Input((3,), name=name)
+        return keras.Model(x, function(x), name=name)
+
+    ops = keras.ops
+    loop = operators.While(
+        condition=step("small", lambda x: ops.max(x) < 10.0),
+        body=step("double", lambda x: x * 2.0),
+    )
+    choice = operators.If(
+        then=step("up", lambda x: x + 1.0), otherwise=step("down", lambda x: x - 1.0)
+    )
+    x = keras.Input((3,))
+    (y,) = loop([x])
+    (z,) = choice([ops.max(x) > 2.0, y])
+    model = ko.exportable.ExportableModel(x, z)
+    array = np.array([[1, 2, 3], [0.5, 0.25, 0.125]], np.float32)
+    expected = array * 4 + 1
+    np.testing.assert_array_equal(run(model, [array])[0], expected)
+    content = model.to_tflite(batch_size=2)
+    assert all(
+        None not in tensor.shape for graph in parse(content).subgraphs for tensor in graph.tensors
+    )
+    np.testing.assert_array_equal(Interpreter(content)(array)[0], expected)
+    np.testing.assert_array_equal(Interpreter(model.to_tflite())(array)[0], expected)
