@@ -88,11 +88,16 @@ class ExportableModel(keras.Model):
         """
         return self._write(batch_size, weights).content
 
-    def _write(self, batch_size: int | None = None, weights: str | None = None) -> Written:
+    def _write(
+        self,
+        batch_size: int | None = None,
+        weights: str | None = None,
+        variables_outside: bool = False,
+    ) -> Written:
         from keras_octet.tflite.emit import EMITTERS
         from keras_octet.tflite.write import write
 
-        return write(self, EMITTERS, batch_size, weights)
+        return write(self, EMITTERS, batch_size, weights, variables_outside)
 
     def export(
         self, filepath: str | os.PathLike[str], format: str | None = None, **kwargs: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -31,7 +32,7 @@ class Runner:
         source = Source(
             inputs=list(model.inputs),
             outputs=list(model.outputs),
-            write=model._write,
+            write=partial(model._write, variables_outside=True),
             states=[variable for layer in stateful_layers(model) for variable in layer.states],
             separable=is_separable(model),
             multiply_adds=multiply_adds(model),

@@ -194,7 +194,7 @@ class Slots(tf.Module):
 
 
 class Average(tf.Module):
-    """A moving average, and a second signature that starts it again."""
+    """A moving average, and a second signature that starts it anew."""
 
     def __init__(self) -> None:
         self.mean, self.count = tf.Variable(tf.zeros([1, 3])), tf.Variable(0.0)
@@ -204,7 +204,7 @@ class Average(tf.Module):
         self.mean.assign(0.9 * self.mean + 0.1 * x)
         return {"mean": self.mean / self.count}
 
-    def restart(self, x: Any) -> Any:
+    def wipe(self, x: Any) -> Any:
         self.count.assign(0.0)
         self.mean.assign(x)
         return {"last": x * 2.0}

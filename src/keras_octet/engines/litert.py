@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,6 +15,7 @@ from keras_octet.cores import num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError, ExportError
+from keras_octet.tflite.info import State
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -30,8 +30,8 @@ class LiteRTProgram:
         model: bytes of the file.
         num_threads: threads; None chooses by the work of each call.
         source: the model, if known: says what may be cut, and how much work it is.
-        states: variables of the model that are variable tensors of the file, by index. Both have
-            the same values before and after each call, and one interpreter runs all calls.
+        states: variables of the model that the file shows. Both have the same values before and
+            after each call, and one interpreter runs all calls.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LiteRTProgram:
         model: bytes,
         num_threads: int | None = None,
         source: Source | None = None,
-        states: Mapping[int, Any] = MappingProxyType({}),
+        states: Sequence[State] = (),
     ) -> None:
         self._model = model
         self._states = states
@@ -73,13 +73,18 @@ class LiteRTProgram:
 class _Interpreter:
     """One interpreter, for one thread at a time."""
 
-    def __init__(self, model: bytes, num_threads: int, states: Mapping[int, Any]) -> None:
+    def __init__(self, model: bytes, num_threads: int, states: Sequence[State]) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._interpreter = Interpreter(model_content=model, num_threads=num_threads)
         # Tensors are in the order of the model's inputs and outputs.
-        self._sources = [(d["index"], d["dtype"]) for d in self._interpreter.get_input_details()]
-        self._targets = [d["index"] for d in self._interpreter.get_output_details()]
+        before, after = {x.before for x in states}, {x.after for x in states}
+        inputs, outputs = (
+            self._interpreter.get_input_details(),
+            self._interpreter.get_output_details(),
+        )
+        self._sources = [(d["index"], d["dtype"]) for d in inputs if d["index"] not in before]
+        self._targets = [d["index"] for d in outputs if d["index"] not in after]
         self._states = states
         self.shapes: Shapes = ()
 
@@ -98,11 +103,11 @@ class _Interpreter:
                 interpreter.set_tensor(index, array)
             else:
                 interpreter.tensor(index)()[...] = array
-        for index, variable in self._states.items():
-            interpreter.set_tensor(index, keras.ops.convert_to_numpy(variable))
+        for state in self._states:
+            interpreter.tensor(state.before)()[...] = keras.ops.convert_to_numpy(state.variable)
         interpreter.invoke()
-        for index, variable in self._states.items():
-            variable.assign(interpreter.get_tensor(index))
+        for state in self._states:
+            state.variable.assign(interpreter.get_tensor(state.after))
         if outputs is None:
             return [interpreter.get_tensor(index) for index in self._targets]
         for index, array in zip(self._targets, outputs, strict=True):
@@ -118,7 +123,7 @@ class _Pool:
     A model with states has one interpreter, as its calls come one after another.
     """
 
-    def __init__(self, model: bytes, num_threads: int, states: Mapping[int, Any]) -> None:
+    def __init__(self, model: bytes, num_threads: int, states: Sequence[State]) -> None:
         self._model = model
         self._num_threads = num_threads
         self._states = states
@@ -197,7 +202,7 @@ if hasattr(os, "register_at_fork"):
 
 def _compile(source: Source, options: EngineOptions) -> Program:
     written = source.write()
-    shared = {id(variable) for variable in written.states.values()}
+    shared = {id(state.variable) for state in written.states}
     if any(id(variable) not in shared for variable in source.states):
         raise ExportError("LiteRT keeps state of this model where only LiteRT can read it.")
     return LiteRTProgram(written.content, options.num_threads, source, written.states)

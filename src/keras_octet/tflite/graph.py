@@ -144,7 +144,9 @@ Its inputs are like `arguments`; its outputs are the first `count` of the model,
 class Graph:
     """Tensors and operators in the order they were added; see the module's docstring.
 
-    `add` writes the models that loops and branches hold.
+    `add` writes the models that loops and branches hold. `outside` is None where variables are
+    resources of the file; else it has, for each of their layers, the tensors that are its value
+    before and after a call.
     """
 
     tensors: list[Tensor] = field(default_factory=list)
@@ -156,6 +158,7 @@ class Graph:
     storage: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     states: dict[int, Any] = field(default_factory=dict)
     add: AddFunction | None = None
+    outside: dict[Any, tuple[int, int]] | None = None
     _names: dict[str, int] = field(default_factory=dict)
     _constants: dict[Any, int] = field(default_factory=dict)
     _indices: dict[int, int] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +14,31 @@ DESCRIPTION = "Written by keras-octet"
 
 
 @dataclass(frozen=True)
+class State:
+    """A variable of a stateful layer in a file.
+
+    Attributes:
+        variable: of the layer.
+        before: index of the tensor that must hold its value when a call begins.
+        after: index of the tensor that holds it when the call has ended.
+    """
+
+    variable: Any
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
 class Written:
     """A model as a `.tflite` file.
 
     Attributes:
         content: the bytes.
-        states: variables of stateful layers, by the index of the variable tensor of the file that
-            is the same.
+        states: the variables of stateful layers that the file shows.
     """
 
     content: bytes
-    states: Mapping[int, Any]
+    states: Sequence[State] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from keras_octet.tflite.emit.control import initial_values
 from keras_octet.tflite.file import pack, tensors_in_file
 from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import RESOURCE, Call, Function, Graph, Quantization, Shape, Tensor
-from keras_octet.tflite.info import FileInfo, Written
+from keras_octet.tflite.info import FileInfo, State, Written
 from keras_octet.tflite.order import in_order
 from keras_octet.tflite.storage import narrow_constants
 
@@ -40,6 +40,7 @@ def write(
     emitters: Mapping[type, EmitFunction] = EMITTERS,
     batch_size: int | None = None,
     weights: str | None = None,
+    variables_outside: bool = False,
 ) -> Written:
     """Write `model` as a `.tflite` file.
 
@@ -55,6 +56,8 @@ def write(
         emitters: emit function for each class of layer or operation; a subclass is another class.
         batch_size: number of samples that the file takes at once, where the model leaves it open.
         weights: how float constants are stored, see `narrow_constants`.
+        variables_outside: the values of variables are further inputs and outputs, for a caller that
+            keeps them; else they are resources of the file.
 
     Returns:
         The bytes of the file, and which of its tensors are variables of the model.
@@ -63,26 +66,49 @@ def write(
         ExportError: some operations have no .tflite form; the message names all of them. Or the
             model cannot have this batch size.
     """
-    writer = _Writer(emitters, weights)
+    writer = _Writer(emitters, weights, variables_outside)
     functional = _functional(model)
     shapes = {} if batch_size is None else shapes_with_batch_size(functional, batch_size)
     info = getattr(model, "file_info", None) or FileInfo()
     main = writer.function(model, shapes)
+    outside = main.graph.outside or {}
+    main.inputs += [before for before, _ in outside.values()]
+    main.outputs += [after for _, after in outside.values()]
     main.outputs = _distinct_outputs(main.graph, main.inputs, main.outputs)
     writer.finish(main)
+    names = [layer.name for layer in outside]
     content = pack(
         main.graph,
         main.inputs,
         main.outputs,
-        input_names=info.input_names or [tensor_name(tensor) for tensor in functional.inputs],
-        output_names=info.output_names or signature_output_names(functional.outputs),
+        input_names=[
+            *(info.input_names or [tensor_name(tensor) for tensor in functional.inputs]),
+            *names,
+        ],
+        output_names=[
+            *(info.output_names or signature_output_names(functional.outputs)),
+            *names,
+        ],
         name=main.name,
         info=info,
         functions=writer.functions,
     )
-    stored, known = tensors_in_file(main.graph, main.inputs, main.outputs), main.graph.states
-    states = {i: known[index] for i, index in enumerate(stored) if index in known}
-    return Written(content, states)
+    return Written(content, _states(main, list(outside)))
+
+
+def _states(main: Function, outside: list[Any]) -> list[State]:
+    """The variables of the model that the file shows; the last inputs and outputs are `outside`."""
+    stored = tensors_in_file(main.graph, main.inputs, main.outputs)
+    known = main.graph.states
+    states = [State(known[x], i, i) for i, x in enumerate(stored) if x in known]
+    place = {index: i for i, index in enumerate(stored)}
+    first, last = (
+        indices[len(indices) - len(outside) :] for indices in (main.inputs, main.outputs)
+    )
+    return states + [
+        State(layer.value, place[before], place[after])
+        for layer, before, after in zip(outside, first, last, strict=True)
+    ]
 
 
 def _functional(model: keras.Model) -> Any:
@@ -99,12 +125,18 @@ class _Writer:
     """The subgraphs of one file.
 
     Args:
-        emitters, weights: see `write`.
+        emitters, weights, variables_outside: see `write`.
     """
 
-    def __init__(self, emitters: Mapping[type, EmitFunction], weights: str | None) -> None:
+    def __init__(
+        self,
+        emitters: Mapping[type, EmitFunction],
+        weights: str | None,
+        variables_outside: bool,
+    ) -> None:
         self._emitters = emitters
         self._weights = weights
+        self._outside = variables_outside
         self.functions: list[Function] = []  # all but the main one, which is number 0
 
     def function(
@@ -124,6 +156,7 @@ class _Writer:
             constant_names=info.constant_names,
             constant_storage=info.constant_storage,
             add=self._add,
+            outside={} if self._outside else None,
         )
         read_as = _parameters_of_readers(functional)
         for position, tensor in enumerate(functional.inputs):
@@ -183,7 +216,7 @@ class _Writer:
     def _initialize(self, nodes: list[Any], graph: Graph) -> None:
         """CALL_ONCE of a subgraph that gives the variables of the model their initial values."""
         layers = dict.fromkeys(x.operation for x in nodes if isinstance(x.operation, Variable))
-        if layers:
+        if layers and not self._outside:
             self.functions.append(initial_values(list(layers)))
             options = schema.CallOnceOptionsT(initSubgraphIndex=len(self.functions))
             graph.operator("CALL_ONCE", [], [], options)

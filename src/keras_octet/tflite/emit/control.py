@@ -43,13 +43,19 @@ def emit_if(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
 def emit_variable(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """VAR_HANDLE; at the end nothing, as the last ASSIGN_VARIABLE is there already."""
     update = argument(graph, "update")
-    if update is not None:
-        if graph.dtype(graph.index(update)) != RESOURCE:
-            raise ExportError("keeps a value that no AssignVariable gave it.")
-        graph.alias(inputs[0], output)
+    if update is None:
+        if graph.outside is not None:
+            graph.outside[layer] = output, output
+            return
+        graph.make_handle(output)
+        graph.operator("VAR_HANDLE", [], [output], handle_options(layer))
         return
-    graph.make_handle(output)
-    graph.operator("VAR_HANDLE", [], [output], handle_options(layer))
+    last = graph.index(update)
+    if graph.outside is not None:
+        graph.outside[layer] = graph.outside[layer][0], last
+    else:
+        _require_handle(graph, last)
+    graph.alias(inputs[0], output)
 
 
 def handle_options(layer: Any) -> Any:
@@ -71,12 +77,18 @@ def initial_values(layers: Sequence[Any]) -> Function:
 
 def emit_read_variable(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """READ_VARIABLE."""
+    if graph.outside is not None:
+        graph.alias(inputs[0], output)
+        return
     _require_handle(graph, inputs[0])
     graph.operator("READ_VARIABLE", inputs, [output], schema.ReadVariableOptionsT())
 
 
 def emit_assign_variable(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """ASSIGN_VARIABLE: the handle stays what it is."""
+    if graph.outside is not None:
+        graph.alias(inputs[1], output)
+        return
     _require_handle(graph, inputs[0])
     graph.make_handle(output)
     graph.alias(inputs[0], output)
@@ -85,4 +97,7 @@ def emit_assign_variable(layer: Any, graph: Graph, inputs: list[int], output: in
 
 def _require_handle(graph: Graph, index: int) -> None:
     if graph.dtype(index) != RESOURCE:
-        raise ExportError("is called with a tensor that is not what a variable holds.")
+        raise ExportError(
+            "is called with a tensor that is not what a variable holds. Expected one that a "
+            "Variable, an AssignVariable, or a loop or branch with the variable gives."
+        )
