@@ -26,7 +26,7 @@ from keras_octet.tflite.read.lists import fuse_lists
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
-from keras_octet.tflite.read.variables import handle_of, initializers, stored
+from keras_octet.tflite.read.variables import handle_of, initializers, require_values, stored
 from keras_octet.tflite.storage import storage_of
 
 # Subgraphs inside subgraphs: a loop in a branch in a loop, and so on.
@@ -312,13 +312,15 @@ class _Builder:
                 f"{operator.code} {_output_name(operator, self._subgraph)!r} computes a constant "
                 "in a way that is not supported."
             )
+        inputs = [None if i == NO_TENSOR else self._operand(i) for i in operator.inputs]
+        require_values(operator, inputs)
         call = ReadCall(
             operator=operator,
             kind=kind,
             name=self._free(
                 layer_name(_output_name(operator, self._subgraph)) or operator.code.lower()
             ),
-            inputs=[None if i == NO_TENSOR else self._operand(i) for i in operator.inputs],
+            inputs=inputs,
             outputs=[tensors[i] for i in operator.outputs],
             intermediates=[tensors[i] for i in operator.intermediates],
             reference=reference,
@@ -382,6 +384,11 @@ class _Builder:
 
     def _bind(self, index: int, value: Any) -> None:
         self._values[index] = value
+        if isinstance(value, Handle) != (self._subgraph.tensors[index].dtype == RESOURCE):
+            tensor = self._subgraph.tensors[index]
+            raise ModelFileError(
+                f"Tensor {tensor.name!r} of type {tensor.dtype} is a variable, or should be one."
+            )
         if isinstance(value, Handle):
             value = self.variables[value]
             self._starts.setdefault(self._values[index], value)

@@ -6,16 +6,18 @@ that is its value at that point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
-from keras_octet.tflite.graph import RESOURCE
-from keras_octet.tflite.read.call import Handle, ReadCall
+from keras_octet.tflite.graph import RESOURCE, Operator
+from keras_octet.tflite.read.call import Handle, Operand, ReadCall
 from keras_octet.tflite.read.parse import Subgraph
+
+_TAKE_HANDLES = frozenset(["READ_VARIABLE", "ASSIGN_VARIABLE", "WHILE", "IF"])
 
 
 def handle_of(options: Any) -> Handle:
@@ -24,6 +26,18 @@ def handle_of(options: Any) -> Handle:
         raise ModelFileError("A VAR_HANDLE has no options.")
     names = (x or b"" for x in (options.container, options.sharedName))
     return Handle(*(x.decode("utf-8", errors="replace") for x in names))
+
+
+def require_values(operator: Operator, operands: Sequence[Operand | None]) -> None:
+    """Raises ModelFileError when an operator would compute with a variable, not with its value."""
+    if operator.code in _TAKE_HANDLES:
+        return
+    for operand in operands:
+        if operand is not None and operand.handle is not None:
+            raise ModelFileError(
+                f"{operator.code} reads {operand.tensor.name!r}, which is a variable. Expected its "
+                "value, from READ_VARIABLE."
+            )
 
 
 def initializers(graph: Subgraph) -> Iterator[int]:
