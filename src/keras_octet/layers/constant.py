@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_octet.layers.base import QuantizedLayer, register
 
@@ -34,7 +33,8 @@ class Constant(QuantizedLayer):
         self.value = self._add_integer_weight("value", self.shape, self.value_dtype)
 
     def call(self, inputs: Any) -> Any:
-        return ops.convert_to_tensor(self.value)
+        # The tensor, which `convert_to_tensor` does not give on TensorFlow.
+        return self.value.value
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> keras.KerasTensor:
         return keras.KerasTensor(self.shape, dtype=self.value_dtype)

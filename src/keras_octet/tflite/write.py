@@ -165,9 +165,14 @@ class _Writer:
             if position in handles:
                 graph.make_handle(index)
         nodes = in_order(list(iter_nodes(functional)), info.order)
-        self._initialize(nodes, graph)
+        variables = list(
+            dict.fromkeys(x.operation for x in nodes if isinstance(x.operation, Variable))
+        )
         failures = []
         for node in nodes:
+            if variables and node.operation in variables:
+                self._initialize(variables, graph)
+                variables = []
             qparams = getattr(node.operation, "output_qparams", None)
             for tensor in node.outputs:
                 parameters = qparams or read_as.get(id(tensor))
@@ -213,11 +218,10 @@ class _Writer:
         self.functions.append(function)
         return len(self.functions)
 
-    def _initialize(self, nodes: list[Any], graph: Graph) -> None:
+    def _initialize(self, variables: list[Any], graph: Graph) -> None:
         """CALL_ONCE of a subgraph that gives the variables of the model their initial values."""
-        layers = dict.fromkeys(x.operation for x in nodes if isinstance(x.operation, Variable))
-        if layers and not self._outside:
-            self.functions.append(initial_values(list(layers)))
+        if not self._outside:
+            self.functions.append(initial_values(variables))
             options = schema.CallOnceOptionsT(initSubgraphIndex=len(self.functions))
             graph.operator("CALL_ONCE", [], [], options)
 

@@ -32,13 +32,13 @@ WRITTEN = {
 
 
 def codes(file: TFLiteFile, name: str) -> list[str]:
-    """Operators of a subgraph, as they are written, but for those that only say what is where.
+    """Operators of a subgraph, as they are written, but for those that only change a shape.
 
     An index with one operator is written as a slice and a RESHAPE, which the delegate takes.
     """
     graph = next(x for x in file.subgraphs if x.name == name)
     found = [WRITTEN_AS.get(code, code) for code, _ in running_operators(graph)]
-    return [code for code in found if code not in ("CALL_ONCE", "RESHAPE")]
+    return [code for code in found if code != "RESHAPE"]
 
 
 def bound(file: TFLiteFile) -> Bound:

@@ -44,6 +44,30 @@ WRITTEN = {
         "STRIDED_SLICE STRIDED_SLICE RESHAPE STRIDED_SLICE RESHAPE RESHAPE STRIDED_SLICE "
         "STRIDED_SLICE RESHAPE REVERSE_V2 STRIDED_SLICE STRIDED_SLICE STRIDED_SLICE RESHAPE"
     ),
+    "strided_slice_float_dynamic": (
+        "NEG SUB PACK PACK STRIDED_SLICE PACK SLICE ADD RESHAPE RESHAPE STRIDED_SLICE"
+    ),
+    **dict.fromkeys(
+        (
+            "while_float_cells",
+            "while_float_gru_float16",
+            "while_float_gru_reset_before",
+            "while_float_lstm",
+            "while_hybrid_gru",
+        ),
+        "RESHAPE WHILE STRIDED_SLICE RESHAPE",
+    ),
+    "while_float_bidirectional": (
+        "RESHAPE REVERSE_V2 WHILE STRIDED_SLICE RESHAPE WHILE STRIDED_SLICE RESHAPE CONCATENATION"
+    ),
+    "while_float_lstm_stateful": (
+        "CALL_ONCE VAR_HANDLE VAR_HANDLE READ_VARIABLE READ_VARIABLE RESHAPE WHILE ASSIGN_VARIABLE "
+        "ASSIGN_VARIABLE STRIDED_SLICE RESHAPE"
+    ),
+    "while_float_masked": (
+        "NOT_EQUAL REDUCE_ANY RESHAPE REDUCE_ANY SELECT_V2 RESHAPE WHILE STRIDED_SLICE RESHAPE"
+    ),
+    "while_float_open_length": "TRANSPOSE WHILE TRANSPOSE",
 }
 _VARIABLES = ("CALL_ONCE", "VAR_HANDLE")
 # Metadata, names and the alignment of weights: what one percent of a tiny file does not hold.

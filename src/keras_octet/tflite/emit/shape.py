@@ -143,14 +143,19 @@ def emit_pad_operation(operation: Any, graph: Graph, inputs: list[int], output: 
         graph.operator("PADV2", [inputs[0], *constants], [output], schema.PadV2OptionsT())
 
 
+# What XNNPACK slices, but only without a change of rank.
+_DELEGATED = ("float32", "int8", "uint8")
+
+
 def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) -> None:
     """`x[key]` with ints, slices, `...` and None: a STRIDED_SLICE, then a RESHAPE for the axes
-    that come or go.
+    that come or go; axes go with the slice where the delegate takes neither.
     """
     source = inputs[0]
     shape = graph.shape(source)
     begin, end, strides = [0] * len(shape), [0] * len(shape), [1] * len(shape)
-    begin_mask = end_mask = 0
+    begin_mask = end_mask = shrink_axis_mask = 0
+    shrinks = graph.dtype(source) not in _DELEGATED
     sizes: list[int | None] = []
     for axis, item in enumerate(_full_key(argument(graph, "key"), len(shape))):
         size = shape[axis]
@@ -158,10 +163,12 @@ def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) 
             index = _as_int(item)
             # From -1 to the end: `slice(-1, 0)` would be empty.
             item = slice(index, None if index == -1 else index + 1)
-            length: int | None = 1
+            if shrinks:
+                shrink_axis_mask |= 1 << axis
+            else:
+                sizes.append(1)
         else:
-            length = None if size is None else len(range(size)[item])
-        sizes.append(length)
+            sizes.append(None if size is None else len(range(size)[item]))
         strides[axis] = 1 if item.step is None else _as_int(item.step)
         # The runtime clamps bounds outside the axis just as Python does.
         if item.start is None:
@@ -176,7 +183,15 @@ def emit_get_item(operation: Any, graph: Graph, inputs: list[int], output: int) 
     reshaped = tuple(sizes) != graph.shape(output)
     target = graph.temporary(sizes, like=output, name="slice") if reshaped else output
     strided_slice(
-        graph, source, target, begin, end, strides, begin_mask=begin_mask, end_mask=end_mask
+        graph,
+        source,
+        target,
+        begin,
+        end,
+        strides,
+        begin_mask=begin_mask,
+        end_mask=end_mask,
+        shrink_axis_mask=shrink_axis_mask,
     )
     if reshaped:
         graph.reshape(target, graph.shape(output), output=output)

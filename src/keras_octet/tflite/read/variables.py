@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
@@ -22,8 +23,8 @@ _TAKE_HANDLES = frozenset(["READ_VARIABLE", "ASSIGN_VARIABLE", "WHILE", "IF"])
 
 def handle_of(options: Any) -> Handle:
     """The variable that a VAR_HANDLE names."""
-    if options is None:
-        raise ModelFileError("A VAR_HANDLE has no options.")
+    if not isinstance(options, schema.VarHandleOptionsT):
+        raise ModelFileError("A VAR_HANDLE has no options, or those of another operator.")
     names = (x or b"" for x in (options.container, options.sharedName))
     return Handle(*(x.decode("utf-8", errors="replace") for x in names))
 
@@ -49,8 +50,10 @@ def initializers(graph: Subgraph) -> Iterator[int]:
     used = False
     for operator in graph.operators:
         if operator.code == "CALL_ONCE":
-            if used or operator.options is None:
-                raise ModelFileError("A CALL_ONCE has no options, or comes after other operators.")
+            if used or not isinstance(operator.options, schema.CallOnceOptionsT):
+                raise ModelFileError(
+                    "A CALL_ONCE comes after the use of a variable, or has no options of its own."
+                )
             yield operator.options.initSubgraphIndex
         used = used or any(i >= 0 and graph.tensors[i].dtype == RESOURCE for i in operator.inputs)
 
