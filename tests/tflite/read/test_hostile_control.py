@@ -306,7 +306,7 @@ CASES: dict[str, list[Callable[[Any], None]]] = {
     ids=lambda x: x if isinstance(x, str) else x.__name__,
 )
 def test_nonsense(name: str, change: Callable[[Any], None]) -> None:
-    content, _ = record.load_calls(name)
+    content, _ = record.load(name)
     ko.load_model(repacked(content, lambda model: None))
     with pytest.raises(ko.ModelFileError):
         ko.load_model(repacked(content, change))
@@ -314,7 +314,7 @@ def test_nonsense(name: str, change: Callable[[Any], None]) -> None:
 
 def calls_of_calls(count: int) -> bytes:
     """A file in which each subgraph has a branch whose two sides are the next subgraph."""
-    content, _ = record.load_calls("if_float")
+    content, _ = record.load("if_float")
 
     def change(model: Any) -> None:
         main, choose = model.subgraphs[0], operator(model, "IF")
@@ -377,7 +377,7 @@ def test_an_endless_loop_loads() -> None:
         limit = tensor(model, condition, operator(model, "LESS", condition).inputs[1])
         model.buffers[limit.buffer].data = np.frombuffer(np.float32(np.inf).tobytes(), np.uint8)
 
-    content, _ = record.load_calls("while_float")
+    content, _ = record.load("while_float")
     model = ko.load_model(repacked(content, change))
     assert len(model.layers) == 2
     model.to_tflite()
