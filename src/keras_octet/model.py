@@ -176,7 +176,7 @@ class QuantizedModel(ExportableModel):
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         super().set_weights(weights)
-        for layer in self.layers:
+        for layer in self._flatten_layers(include_self=False):
             if isinstance(layer, QuantizedLinear):
                 layer.prepare()
         self._forget_compiled()

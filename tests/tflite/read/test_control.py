@@ -144,6 +144,29 @@ def test_engines(name: str, engine: str) -> None:
         model.reset_state()
 
 
+@pytest.mark.parametrize("name", ["while_float_lstm", "if_float"])
+def test_a_loop_in_a_model_that_is_quantized(name: str, tmp_path: Path) -> None:
+    """A loop or branch stays as it is, in float; so it is written from inside another model."""
+    content, calls = record.load(name)
+    model = ko.load_model(content)
+    inputs = [x for x, _ in calls]
+    q = ko.quantize(model, inputs)
+    assert {type(x).__name__ for x in q.layers} & {"While", "If"}
+    for (x,), (expected,) in calls:
+        np.testing.assert_allclose(q.predict_on_batch(x), expected, rtol=1e-6, atol=1e-6)
+    x = keras.Input(batch_shape=model.inputs[0].shape)
+    ko.export(keras.Model(x, keras.ops.relu(model(x))), tmp_path / "outer.tflite")
+    written = Interpreter((tmp_path / "outer.tflite").read_bytes())
+    for (x,), (expected,) in calls:
+        np.testing.assert_allclose(written(x)[0], np.maximum(expected, 0), rtol=1e-6, atol=1e-6)
+
+
+def test_a_model_with_variables_is_not_captured() -> None:
+    content, calls = record.load("read_variable_float")
+    with pytest.raises(ko.CaptureError, match="from call to call"):
+        ko.quantize(ko.load_model(content), [calls[0][0]])
+
+
 def test_signatures() -> None:
     content, calls = record.load("read_variable_float_two_signatures")
     x = calls[0][0][0]

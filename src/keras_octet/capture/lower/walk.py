@@ -97,6 +97,9 @@ class Lowering:
     def lower(self, call: Call) -> Any:
         """Emit one call: by its lowering, by what is inside it, or as a float island."""
         operation = call.operation
+        refusal = getattr(operation, "capture_refusal", None)
+        if refusal is not None:
+            raise CaptureError(f"{type(operation).__name__} {operation.name!r} {refusal}")
         if _ignores_mask(operation) and keras_private.get_mask(call.x) is not None:
             call.kwargs.pop("mask", None)
         if call.kwargs.get("mask") is None:
@@ -196,8 +199,10 @@ def trace_call(layer: keras.layers.Layer, call: Call, kwargs: dict[str, Any]) ->
 def is_expandable(layer: keras.layers.Layer) -> bool:
     """Whether a layer may be replaced by what its `call` does.
 
-    Layers that are part of Keras have a meaning as a whole.
+    Layers that are part of Keras have a meaning as a whole, and so have those that say so.
     """
+    if getattr(layer, "is_atomic", False):
+        return False
     if isinstance(layer, (keras.layers.Lambda, keras.layers.Pipeline)):
         return True
     return not is_plain_keras(layer)

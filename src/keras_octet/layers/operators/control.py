@@ -19,6 +19,7 @@ class _Control(OperatorLayer):
         variable_positions: which of the inputs are values of variables, which may change.
     """
 
+    is_atomic = True  # for `capture`
     model_keys: tuple[str, ...] = ()
     config_keys = ("variable_positions",)
 

@@ -31,6 +31,10 @@ class Variable(StatefulLayer, OperatorLayer):
         shared_name, container: what the file calls it.
     """
 
+    capture_refusal = (
+        "keeps a variable from call to call, so the model can be run, saved and exported, but not "
+        "captured: quantized, or exported as part of another model."
+    )
     config_keys = ("shape", "value_dtype", "shared_name", "container")
 
     def __init__(
