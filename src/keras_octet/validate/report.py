@@ -12,6 +12,7 @@ from typing import Any
 from keras_octet.errors import ThresholdError, ValidationError
 from keras_octet.files import atomic_path
 from keras_octet.validate.codec import decode, encode
+from keras_octet.validate.overlay import overlay
 from keras_octet.validate.results import (
     Advice,
     FloatTrial,
@@ -183,6 +184,27 @@ class ValidationReport:
             text = json.dumps(self.get_config(), indent=1, allow_nan=False) + "\n"
         else:
             text = f"{self}\n"
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def save_overlay(self, path: str | os.PathLike[str], measure: str = "effect") -> None:
+        """Write the error of every layer as node data for Model Explorer, in JSON.
+
+        Open the `.tflite` file that the quantized model exports in Model Explorer
+        (`pip install ai-edge-model-explorer`), and this file over it. Nodes show SQNR in dB, in
+        colours from red (up to 20 dB) to green (over 50 dB); layers that are exact have none.
+
+        Args:
+            path: file to write; it appears whole or not at all.
+            measure: `"effect"` (of the outputs, with this layer quantized and all others in float),
+                `"own"` (of the layer's output, from float inputs), or `"accumulated"` (that of the
+                layers before included).
+
+        Raises:
+            ValidationError: no such measure, or the report does not have it.
+            OSError: the file cannot be written.
+        """
+        text = json.dumps(overlay(self, measure), indent=1, allow_nan=False) + "\n"
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
