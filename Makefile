@@ -3,7 +3,7 @@ PYTHON ?= python
 BACKENDS := tensorflow jax torch
 PYTEST_ARGS ?= -n auto
 
-.PHONY: check lint format types test slow examples consumers docs demo $(addprefix test-,$(BACKENDS))
+.PHONY: check lint format types test slow examples notebooks consumers docs demo $(addprefix test-,$(BACKENDS))
 
 check: lint types test docs
 
@@ -30,6 +30,11 @@ slow:
 # On TensorFlow, whose converter some of them compare with.
 examples:
 	KERAS_BACKEND=tensorflow $(PYTHON) -m pytest -m slow tests/test_examples.py
+
+# The examples as .ipynb beside the scripts, which stay their only source; `make examples` runs both.
+notebooks:
+	$(PYTHON) -m jupytext --from py:percent --to ipynb --set-kernel python3 \
+		$(filter-out examples/data.py,$(wildcard examples/*.py))
 
 # Programs of others that read our files. TOSA's tools pin old libraries: an environment of their own.
 consumers:

@@ -1,3 +1,4 @@
+# %% [markdown]
 """Real-time anomaly detection: an autoencoder over arterial blood pressure, before and after int8.
 
 The series is the InternalBleeding16 recording of the UCR anomaly archive, 7,501 samples with one
@@ -7,6 +8,7 @@ first 1,200 samples, which are normal; a window's score is its reconstruction er
 Run it with `python examples/anomaly_detection.py`.
 """
 
+# %%
 import sys
 import time
 from importlib.util import find_spec
@@ -18,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 import keras_octet as ko
 
+# %%
 WINDOW = 64
 BUDGET_MS = 1.0  # for one window, from NumPy in to NumPy out
 
@@ -35,6 +38,7 @@ windows = windows[..., None].astype(np.float32)
 labels = np.lib.stride_tricks.sliding_window_view(is_anomaly, WINDOW).any(axis=1)
 x_train, x_test, y_test = windows[: normal - WINDOW], windows[normal:], labels[normal:]
 
+# %%
 keras.utils.set_random_seed(0)
 L = keras.layers
 model = keras.Sequential(
@@ -54,11 +58,13 @@ model = keras.Sequential(
 model.compile(keras.optimizers.Adam(0.003), "mse")
 model.fit(x_train, x_train, epochs=60, batch_size=64, verbose=0)
 
+# %%
 quantized = ko.quantize(model, representative_dataset=x_train[::8])
 print(quantized.report)
 quantized.save("pressure_autoencoder.keras")
 
 
+# %%
 def errors(candidate):
     return np.square(candidate.predict(x_test, verbose=0) - x_test).mean(axis=(1, 2))
 
@@ -74,6 +80,7 @@ def milliseconds_a_window(candidate):
     return np.median(times) * 1000, np.quantile(times, 0.99) * 1000
 
 
+# %%
 scores = {}
 for name, candidate in (("float32", model), ("int8", quantized)):
     scores[name] = errors(candidate)

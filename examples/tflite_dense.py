@@ -1,8 +1,10 @@
+# %% [markdown]
 """Quantize a Dense MNIST model with TensorFlow's converter, and load the result back into Keras.
 
 Run it with `python examples/tflite_dense.py`; it needs TensorFlow, which is what converts.
 """
 
+# %%
 import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -18,6 +20,7 @@ import keras_octet as ko
 
 ko.install()  # Keras's load_model accepts .tflite from here on
 
+# %%
 (x_train, y_train), (x_test, y_test) = mnist()
 keras.utils.set_random_seed(0)
 model = keras.Sequential(
@@ -32,6 +35,7 @@ model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(x_train, y_train, epochs=5, verbose=0)
 
 
+# %%
 def representative_dataset():
     for image in x_train[:128]:
         yield [image[None]]
@@ -45,12 +49,14 @@ def convert(*, full_integer):
     return converter.convert()
 
 
+# %%
 def report(name, candidate):
     candidate.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     accuracy = candidate.evaluate(x_test, y_test, return_dict=True, verbose=0)["accuracy"]
     print(f"{name:14} accuracy on {len(x_test)} held-out images: {accuracy:.4f}")
 
 
+# %%
 report("float32", model)
 for name, full_integer in (("dynamic range", False), ("full integer", True)):
     tflite = convert(full_integer=full_integer)
