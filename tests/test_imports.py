@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("arithmetic", "gemmlowp", "windows"),
     ("builtin_kernels", "int16_kernels", "lstm_kernels"),
     ("configurable",),
-    ("observer_specs",),
+    ("keras_quantizers", "observer_specs"),
     ("recipe",),
     ("capture.graph", "capture.origin", "tflite.graph", "tflite.info"),
     ("capture", "calibrate", "layers"),

@@ -14,7 +14,7 @@ from keras_octet.choose import Plan, choose
 from keras_octet.errors import CalibrationError, CaptureError
 from keras_octet.model import LayerReport, QuantizationReport, QuantizedModel
 from keras_octet.observing import litert_runner
-from keras_octet.recipe import Recipe, recipes
+from keras_octet.recipe import Recipe, as_recipe
 from keras_octet.transform import transform
 
 
@@ -60,7 +60,7 @@ def _calibrate(
     return run_calibration(
         flat_model,
         dataset,
-        recipe=recipe or recipes.w8a8(),
+        recipe=as_recipe(recipe),
         progress=shown,
         make_runner=litert_runner,
     )
@@ -90,13 +90,14 @@ def quantize(
     Raises:
         CaptureError: the model cannot be traced, or is quantized already.
         CalibrationError: no data, unsuitable data, or a calibration of another model.
+        RecipeError: `recipe` is not a Recipe.
     """
     if (representative_dataset is None) == (calibration is None):
         raise CalibrationError(
             "quantize needs either representative_dataset or calibration. Received: "
             + ("both." if calibration is not None else "neither.")
         )
-    recipe = recipe or recipes.w8a8()
+    recipe = as_recipe(recipe)
     flat_model = _capture(model)
     if calibration is None:
         calibration = _calibrate(flat_model, representative_dataset, recipe, progress)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 from keras_octet.configurable import Configurable, choice, flag, instance, integer, known_keys
 from keras_octet.errors import RecipeError
+from keras_octet.keras_quantizers import is_keras_quantizer, scheme_arguments
 from keras_octet.observer_specs import DEFAULT_OBSERVER, OBSERVER_HINT, Observer
 
 RECIPE_VERSION = 1
@@ -62,6 +63,19 @@ class Scheme(Configurable):
         flag("Scheme", "activation_symmetric", self.activation_symmetric)
         instance("Scheme", "observer", self.observer, Observer, OBSERVER_HINT)
 
+    @classmethod
+    def from_keras(cls, quantizer: Any) -> Self:
+        """The scheme that quantizes weights as a `keras.quantizers.AbsMaxQuantizer` does.
+
+        `Recipe` and `Rule` do this with a quantizer that they are given as `scheme`. Activations
+        are as by default: Keras has no quantizer with one calibrated scale for a tensor.
+
+        Raises:
+            RecipeError: no scheme means the same, as for Keras's quantization configs; the message
+                says what is different.
+        """
+        return cls(**scheme_arguments(quantizer))
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Rule(Configurable):
@@ -74,7 +88,7 @@ class Rule(Configurable):
         layer_type: class name of a layer, such as `"Conv2D"`, or a pattern. With both `name` and
             `layer_type` given, both must match the same layer.
         keep_float: leave the operation in float32.
-        scheme: replaces the recipe's scheme.
+        scheme: replaces the recipe's scheme; or a quantizer that `Scheme.from_keras` takes.
         observer: replaces the observer of the scheme.
     """
 
@@ -97,7 +111,7 @@ class Rule(Configurable):
             raise RecipeError("A Rule needs `name`, `layer_type` or both, to say what it matches.")
         flag("Rule", "keep_float", self.keep_float)
         if self.scheme is not None:
-            instance("Rule", "scheme", self.scheme, Scheme, "a Scheme or None")
+            _set_scheme(self, "a Scheme or None")
         if self.observer is not None:
             instance("Rule", "observer", self.observer, Observer, OBSERVER_HINT + ", or None")
         changes = self.scheme is not None or self.observer is not None
@@ -126,7 +140,7 @@ class Recipe(Configurable):
     """How a whole model is quantized: one scheme, and rules for the exceptions.
 
     Attributes:
-        scheme: for every operation no rule matches.
+        scheme: for every operation no rule matches; or a quantizer that `Scheme.from_keras` takes.
         rules: the first rule that matches an operation decides.
         input_dtype: `"float32"` (the quantized model quantizes its inputs) or `"int8"`.
         output_dtype: `"float32"` (the quantized model dequantizes its outputs) or `"int8"`.
@@ -140,7 +154,7 @@ class Recipe(Configurable):
     output_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        instance("Recipe", "scheme", self.scheme, Scheme, "a Scheme")
+        _set_scheme(self, "a Scheme")
         if isinstance(self.rules, (str, Mapping)) or not isinstance(self.rules, Iterable):
             raise RecipeError(f"Recipe.rules must be a tuple of Rule. Received: {self.rules!r}")
         object.__setattr__(self, "rules", tuple(self.rules))
@@ -212,6 +226,32 @@ class Recipe(Configurable):
         except (TypeError, ValueError, RecursionError) as error:
             raise RecipeError(f"The recipe is not valid JSON: {error}") from None
         return cls.from_config(config)
+
+
+def as_recipe(value: Any) -> Recipe:
+    """What a caller gave as recipe: None is `recipes.w8a8()`.
+
+    Raises:
+        RecipeError: neither a Recipe nor a quantizer that `Scheme.from_keras` takes.
+    """
+    if is_keras_quantizer(value):
+        return Recipe(scheme=value)
+    if value is None:
+        return recipes.w8a8()
+    if not isinstance(value, Recipe):
+        raise RecipeError(
+            f"recipe must be a Recipe, such as keras_octet.recipes.w8a8(). Received: {value!r}"
+        )
+    return value
+
+
+def _set_scheme(owner: Rule | Recipe, hint: str) -> None:
+    """Check the scheme, and put a Scheme in the place of a quantizer of Keras."""
+    scheme: Any = owner.scheme
+    if is_keras_quantizer(scheme):
+        object.__setattr__(owner, "scheme", Scheme.from_keras(scheme))
+    else:
+        instance(type(owner).__name__, "scheme", scheme, Scheme, hint)
 
 
 class recipes:  # noqa: N801 - a namespace, read as `recipes.w8a8()`
