@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_octet.errors import ExportError
 from keras_octet.files import atomic_path
 from keras_octet.layers.base import register
 from keras_octet.layers.state import stateful_layers
@@ -100,7 +101,12 @@ class ExportableModel(keras.Model):
         return write(self, EMITTERS, batch_size, weights, variables_outside)
 
     def export(
-        self, filepath: str | os.PathLike[str], format: str | None = None, **kwargs: Any
+        self,
+        filepath: str | os.PathLike[str],
+        format: str | None = None,
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
     ) -> None:
         """Write a `.tflite` file, or with another `format` what `keras.Model.export` writes.
 
@@ -110,16 +116,37 @@ class ExportableModel(keras.Model):
             filepath: file to write, or for other formats the folder.
             format: `"tflite"` (also called `"litert"`), or one of `keras.Model.export`. By default
                 what the end of `filepath` says: `"tflite"`, else `"tf_saved_model"`.
+            verbose: print where the file is.
+            input_signature: of `keras.Model.export`. For `.tflite` its batch size counts, as
+                `batch_size` of `to_tflite` does; the other sizes must be those of the model.
             **kwargs: of `to_tflite`, or of `keras.Model.export`.
         """
         if format is None:
             format = "tflite" if str(filepath).endswith(".tflite") else "tf_saved_model"
         if format not in ("tflite", "litert"):
+            kwargs |= {"verbose": verbose, "input_signature": input_signature}
             super().export(filepath, format=format, **kwargs)
             return
+        if input_signature is not None:
+            kwargs.setdefault("batch_size", _batch_size(self, input_signature))
         content = self.to_tflite(**kwargs)
         with atomic_path(filepath) as temporary:
             temporary.write_bytes(content)
+        if verbose:
+            print(f"Saved artifact at '{os.fspath(filepath)}'.")
+
+
+def _batch_size(model: keras.Model, input_signature: Any) -> int | None:
+    """The batch size that a signature fixes."""
+    received = [tuple(spec.shape) for spec in keras.tree.flatten(input_signature)]
+    expected = [tuple(tensor.shape) for tensor in model.inputs]
+    sizes = {shape[:1] for shape in received}
+    if [shape[1:] for shape in received] != [shape[1:] for shape in expected] or len(sizes) != 1:
+        raise ExportError(
+            f"input_signature must have the shapes of the model's inputs, {expected}, with one "
+            f"size in place of the first. Received: {received}"
+        )
+    return sizes.pop()[0]
 
 
 def _compress(path: Path) -> None:
