@@ -96,6 +96,7 @@ def test_every_layer_and_failure_is_on_the_page(html: str) -> None:
     for row in report.layers:
         assert f'<th scope="row">{row.name}</th>' in html
     assert report.failures[0] in html
+    assert "Limits: min_sqnr 90 dB." in html
     assert "kept in float by the recipe" in html
     for advice in report.advice:
         assert advice.code.splitlines()[0] in html
@@ -232,6 +233,16 @@ def test_sorting_and_filtering_by_keyboard(page: Any) -> None:
     assert outline == "solid", "the focus is visible"
 
 
+def test_names_stay_beside_their_numbers(page: Any) -> None:
+    table = page.find_element("css selector", ".layers")
+    first = table.find_element("css selector", "tbody th")
+    before = first.rect["x"]
+    page.execute_script("arguments[0].scrollLeft = 200; arguments[0].style.width = '500px'", table)
+    page.execute_script("arguments[0].scrollLeft = 200", table)
+    assert page.execute_script("return arguments[0].scrollLeft", table) > 0
+    assert first.rect["x"] == pytest.approx(before, abs=1)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_in_both_schemes(page: Any, scheme: str) -> None:
     page.execute_cdp_cmd(
@@ -299,5 +310,7 @@ def test_it_prints(page: Any) -> None:
         assert luminance(card) > 0.9
         table = page.find_element("css selector", ".layers")
         assert table.value_of_css_property("overflow") == "visible"
+        names = page.find_elements("css selector", ".layers tbody th")
+        assert all(name.rect["height"] < 40 for name in names), "names are not cut into letters"
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

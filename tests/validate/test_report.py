@@ -194,7 +194,7 @@ def test_speed_on_one_engine_and_against_keras() -> None:
     keras_row = LatencyResult(engine="Keras (jax)", before=timing(10.0), after=None)
     litert = LatencyResult(engine="LiteRT", before=timing(1.0), after=timing(0.5))
     report = ko.ValidationReport(model="m", num_samples=1, latencies=(keras_row, litert))
-    assert change_of_latency(litert, report) == "2.0x faster, 20x than Keras"
+    assert change_of_latency(litert, report) == "2.0x faster, 20x vs. Keras"
     assert change_of_latency(keras_row, report) == ""
     assert milliseconds(timing(0.01234)) == "0.0123 ms"
     assert milliseconds(timing(1234.4)) == "1234 ms"

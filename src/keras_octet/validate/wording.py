@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from keras_octet.validate.results import LatencyResult, MetricResult, SizeResult, Timing
+from keras_octet.validate.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from keras_octet.validate.report import ValidationReport
@@ -122,7 +123,9 @@ def change_of_latency(latency: LatencyResult, report: ValidationReport) -> str:
 
 
 def _than(factor: str, engine: str) -> str:
-    return f"{factor.removesuffix(' faster')} than {engine.split()[0]}"
+    name = engine.split()[0]
+    faster = factor.removesuffix(" faster")
+    return f"{factor} than {name}" if faster == factor else f"{faster} vs. {name}"
 
 
 def _factor(before: float | None, after: float | None, less: str, more: str) -> str:
@@ -130,6 +133,16 @@ def _factor(before: float | None, after: float | None, less: str, more: str) -> 
         return ""
     factor, word = (before / after, less) if after <= before else (after / before, more)
     return f"{factor:.1f}x {word}" if factor < 10 else f"{factor:.0f}x {word}"
+
+
+def limits(thresholds: Thresholds) -> str:
+    """`"max_drop 0.01, min_sqnr 30 dB"`."""
+    found = {"max_drop": thresholds.max_drop, "min_agreement": thresholds.min_agreement}
+    found |= {f"max_drop of {name}": value for name, value in thresholds.max_drops.items()}
+    parts = [f"{name} {value:g}" for name, value in found.items() if value is not None]
+    if thresholds.min_sqnr is not None:
+        parts.append(f"min_sqnr {thresholds.min_sqnr:g} dB")
+    return ", ".join(parts)
 
 
 def sort_key(value: float | None) -> str:
