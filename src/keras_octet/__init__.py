@@ -12,6 +12,7 @@ from keras_octet.errors import (
     ModelFileError,
     OctetError,
     RecipeError,
+    RegistrationError,
     ThresholdError,
     ValidationError,
 )
@@ -28,7 +29,15 @@ from keras_octet.observer_specs import MSE, Entropy, MinMax, MovingAverage, Perc
 from keras_octet.qparams import QParams
 from keras_octet.recipe import Recipe, Rule, Scheme, recipes
 from keras_octet.tflite.export import export
+from keras_octet.tflite.graph import Quantization
 from keras_octet.tflite.load import load_model
+from keras_octet.tflite.read.custom import (
+    CustomForm,
+    CustomOperator,
+    CustomTensor,
+    register_custom_operator,
+    unregister_custom_operator,
+)
 from keras_octet.validate import ValidationReport, validate
 
 __version__ = "0.1.0"
@@ -38,6 +47,9 @@ __all__ = [
     "Calibration",
     "CalibrationError",
     "CaptureError",
+    "CustomForm",
+    "CustomOperator",
+    "CustomTensor",
     "EngineError",
     "EngineOptions",
     "Entropy",
@@ -53,10 +65,12 @@ __all__ = [
     "OperationInspection",
     "Percentile",
     "QParams",
+    "Quantization",
     "QuantizationReport",
     "QuantizedModel",
     "Recipe",
     "RecipeError",
+    "RegistrationError",
     "Rule",
     "Scheme",
     "TensorInspection",
@@ -70,6 +84,8 @@ __all__ = [
     "load_model",
     "quantize",
     "recipes",
+    "register_custom_operator",
     "uninstall",
+    "unregister_custom_operator",
     "validate",
 ]

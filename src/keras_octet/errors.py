@@ -29,6 +29,10 @@ class ModelFileError(OctetError, ValueError):
     """A model file is damaged, hostile or not of the expected kind."""
 
 
+class RegistrationError(OctetError, ValueError):
+    """A custom operator cannot be registered, or is not."""
+
+
 class EngineError(OctetError, RuntimeError):
     """An engine is unknown, not installed, or cannot run the model."""
 

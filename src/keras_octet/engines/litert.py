@@ -202,10 +202,33 @@ if hasattr(os, "register_at_fork"):
 
 def _compile(source: Source, options: EngineOptions) -> Program:
     written = source.write()
+    if _custom_operators(written.content):
+        _require_kernels(written.content)
     shared = {id(state.variable) for state in written.states}
     if any(id(variable) not in shared for variable in source.states):
         raise ExportError("LiteRT keeps state of this model where only LiteRT can read it.")
     return LiteRTProgram(written.content, options.num_threads, source, written.states)
+
+
+def _custom_operators(content: bytes) -> list[str]:
+    """Names of the custom operators of a file, of which LiteRT has kernels for a few."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    return [code.CustomCode().decode() for code in codes if code.CustomCode()]
+
+
+def _require_kernels(content: bytes) -> None:
+    """Raises ExportError if LiteRT has none for a custom operator."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_content=content).allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(
+            f"LiteRT does not run the custom operators {_custom_operators(content)}: {error}"
+        ) from error
 
 
 LITERT = Engine(

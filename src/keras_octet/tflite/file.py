@@ -66,7 +66,7 @@ def pack(
     """
     main = Function(graph, list(inputs), list(outputs), name)
     buffers = _Buffers()
-    codes: dict[tuple[str, int], int] = {}
+    codes: dict[tuple[str, int, str], int] = {}
     subgraphs = [_subgraph(function, buffers, codes) for function in (main, *functions)]
     position = _positions(main)
     signature = schema.SignatureDefT(
@@ -75,7 +75,7 @@ def pack(
         signatureKey=info.signature,
         subgraphIndex=0,
     )
-    runtime = minimum_runtime(codes).encode().ljust(16, b"\0")
+    runtime = minimum_runtime(key[:2] for key in codes).encode().ljust(16, b"\0")
     metadata = [
         schema.MetadataT(name=name, buffer=buffers.add(np.frombuffer(content, np.uint8)))
         for name, content in {**info.metadata, "min_runtime_version": runtime}.items()
@@ -111,7 +111,7 @@ def _positions(function: Function) -> dict[int, int]:
     return {index: place for place, index in enumerate(kept)}
 
 
-def _subgraph(function: Function, buffers: _Buffers, codes: dict[tuple[str, int], int]) -> Any:
+def _subgraph(function: Function, buffers: _Buffers, codes: dict[tuple[str, int, str], int]) -> Any:
     graph = function.graph
     operators = [
         replace(operator, inputs=[graph.resolve(i) for i in operator.inputs])
@@ -123,7 +123,8 @@ def _subgraph(function: Function, buffers: _Buffers, codes: dict[tuple[str, int]
     packed_operators = []
     for operator in operators:
         version = operator_version(operator, graph.tensors)
-        code = codes.setdefault((operator.code, version), len(codes))
+        key = (operator.code, version, operator.custom_code)
+        code = codes.setdefault(key, len(codes))
         packed_operators.append(_operator(operator, code, position))
     outputs = [graph.resolve(i) for i in function.outputs]
     return schema.SubGraphT(
@@ -200,13 +201,19 @@ def _operator(operator: Operator, code: int, position: dict[int, int]) -> Any:
         intermediates=np.array([position[i] for i in operator.intermediates], np.int32)
         if operator.intermediates
         else None,
+        customOptions=np.frombuffer(operator.custom_options, np.uint8)
+        if operator.custom_options
+        else None,
     )
 
 
-def _operator_code(code: str, version: int) -> Any:
+def _operator_code(code: str, version: int, custom_code: str) -> Any:
     value = getattr(schema.BuiltinOperator, code)
     return schema.OperatorCodeT(
-        deprecatedBuiltinCode=min(value, _PLACEHOLDER_CODE), builtinCode=value, version=version
+        deprecatedBuiltinCode=min(value, _PLACEHOLDER_CODE),
+        builtinCode=value,
+        version=version,
+        customCode=custom_code or None,
     )
 
 

@@ -305,8 +305,12 @@ class Graph:
         outputs: Sequence[int],
         options: Any = None,
         intermediates: Sequence[int] = (),
+        custom_code: str = "",
+        custom_options: bytes = b"",
     ) -> None:
         """Append an operator; `code` is a name of `schema.BuiltinOperator`.
+
+        A `"CUSTOM"` one has `custom_code` and `custom_options`; see `Operator`.
 
         Constants get their names from `constant_names`, and `storage` how they are stored from
         `constant_storage`; see `FileInfo`.
@@ -321,7 +325,15 @@ class Graph:
                 if key in self.constant_storage:
                     self.storage[index] = self.constant_storage[key]
         self.operators.append(
-            Operator(code, list(inputs), list(outputs), options, intermediates=list(intermediates))
+            Operator(
+                code,
+                list(inputs),
+                list(outputs),
+                options,
+                custom_code=custom_code,
+                custom_options=custom_options,
+                intermediates=list(intermediates),
+            )
         )
 
     def function(self, model: Any, arguments: Sequence[int], count: int | None = None) -> int:

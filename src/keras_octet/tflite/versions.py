@@ -258,6 +258,7 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "SVDF": _recurrent(1, integer=3, asymmetric=4),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _recurrent(2),
     "UNIDIRECTIONAL_SEQUENCE_RNN": _recurrent(1),
+    "CUSTOM": lambda operator, tensors: 1,
 }
 
 # The oldest runtime for version 1, 2, ... of an operator, where that is newer than `_OLDEST`.

@@ -117,6 +117,16 @@ def lowers(*classes: type) -> Callable[[Lower], Lower]:
     return register
 
 
+def keep_whole(cls: type) -> None:
+    """Keep calls of a class as they are, rather than look inside; until `forget(cls)`."""
+    lowers(cls)(lambda call: None)
+
+
+def forget(cls: type) -> None:
+    """Take back `keep_whole`."""
+    del _RULES[cls]
+
+
 def lowered_classes() -> frozenset[type]:
     """The classes that have a lowering."""
     return frozenset(_RULES)

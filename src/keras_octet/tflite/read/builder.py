@@ -139,6 +139,7 @@ def _signature_names(
 def require_readers(file: TFLiteFile) -> None:
     """Raises ModelFileError naming every operator of the file that has no read function."""
     missing = []
+    custom = set()
     for number, subgraph in enumerate(file.subgraphs):
         constant = {i for i, x in enumerate(subgraph.tensors) if _is_constant(x)}
         for position, operator in enumerate(subgraph.operators):
@@ -146,13 +147,22 @@ def require_readers(file: TFLiteFile) -> None:
                 constant.update(operator.outputs)
                 continue
             kind = kind_of(operator, subgraph.tensors)
-            if find_reader(operator.code, kind) is None:
+            if find_reader(operator, kind) is None:
                 where = f"operator {position} of subgraph {number}"
                 code = operator.custom_code or operator.code
+                if operator.custom_code:
+                    custom.add(operator.custom_code)
                 missing.append(f"  {code} ({kind}): {where}, {_output_name(operator, subgraph)!r}")
     if missing:
+        hint = "".join(
+            f"\nTo read the custom operator {code}, call "
+            f"keras_octet.register_custom_operator({code!r}, read) with a function of yours."
+            for code in sorted(custom)
+        )
         raise ModelFileError(
-            f"{len(missing)} operator(s) of the file are not supported:\n" + "\n".join(missing)
+            f"{len(missing)} operator(s) of the file are not supported:\n"
+            + "\n".join(missing)
+            + hint
         )
 
 
@@ -306,7 +316,7 @@ class _Builder:
         if self._folds(operator):
             return
         kind = kind_of(operator, tensors)
-        read = find_reader(operator.code, kind)
+        read = find_reader(operator, kind)
         if read is None:
             raise ModelFileError(
                 f"{operator.code} {_output_name(operator, self._subgraph)!r} computes a constant "

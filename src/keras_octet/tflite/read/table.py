@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import boundary, control, lists, variables
+from keras_octet.tflite.graph import Operator
+from keras_octet.tflite.read import boundary, control, custom, lists, variables
 from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
@@ -24,8 +25,11 @@ def add_reader(read: ReadFunction, code: str, *kinds: str) -> None:
         READERS[code, kind] = read
 
 
-def find_reader(code: str, kind: str) -> ReadFunction | None:
-    return READERS.get((code, kind)) or READERS.get((code, ANY))
+def find_reader(operator: Operator, kind: str) -> ReadFunction | None:
+    """The read function of an operator, for a custom one that of who registered it."""
+    if operator.code == custom.CUSTOM:
+        return custom.read_custom if custom.is_registered(operator.custom_code) else None
+    return READERS.get((operator.code, kind)) or READERS.get((operator.code, ANY))
 
 
 def _add_all() -> None:
