@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import resource
 import sys
@@ -59,6 +60,38 @@ def test_mutants(honest):
     if sys.platform == "linux":
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert grown < MEGABYTES_FOR_ALL * 1024
+
+
+def without_inputs(operator):
+    operator.inputs = None
+
+
+def without_outputs(operator):
+    operator.outputs = None
+
+
+def without_options(operator):
+    operator.builtinOptions, operator.builtinOptionsType = None, 0
+
+
+def with_options_of_another(operator):
+    operator.builtinOptions = schema.GatherOptionsT()
+    operator.builtinOptionsType = schema.BuiltinOptions.GatherOptions
+
+
+@pytest.mark.parametrize(
+    "change", [without_inputs, without_outputs, without_options, with_options_of_another]
+)
+def test_operators_that_lack_something(change):
+    """Each operator of each file in turn, for it may be read together with others."""
+    for path in GOLDEN:
+        content = path.read_bytes()
+        count = len(schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0].operators)
+        for position in range(min(count, 8)):
+            with contextlib.suppress(ko.OctetError), np.errstate(all="ignore"):
+                ko.load_model(
+                    repacked(content, lambda x, i=position: change(x.subgraphs[0].operators[i]))
+                )
 
 
 @pytest.mark.parametrize("length", range(0, 64, 7))

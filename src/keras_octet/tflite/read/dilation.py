@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.tflite.graph import Operator, Tensor
+from keras_octet.tflite.graph import NO_TENSOR, Operator, Tensor
 from keras_octet.tflite.read.parse import Subgraph
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -38,29 +38,31 @@ def _chain(
     graph: Subgraph, end: Operator, makers: dict[int, Operator], readers: Counter[int]
 ) -> tuple[list[Operator], int, tuple[int, int]] | None:
     """The operators from SPACE_TO_BATCH_ND to `end`, the padding and the dilation of the whole."""
-    block, crops = (_constant(graph, i) for i in end.inputs[1:3])
+    block, crops = _constant(graph, end, 1), _constant(graph, end, 2)
     if block is None or crops is None or block.size > 2 or crops.shape != (block.size, 2):
         return None
+    block = block.reshape(-1)
     wanted: list[tuple[str, ...]] = [_CONVOLUTIONS, ("SPACE_TO_BATCH_ND",)]
     if block.size == 1:
         wanted = [("SQUEEZE", "RESHAPE"), wanted[0], ("EXPAND_DIMS", "RESHAPE"), wanted[1]]
     chain = [end]
     for codes in wanted:
-        source = chain[0].inputs[0]
+        source = chain[0].inputs[0] if chain[0].inputs else NO_TENSOR
         maker = makers.get(source)
         if maker is None or maker.code not in codes or readers[source] != 1:
             return None
         chain.insert(0, maker)
     convolution = chain[-1 - len(wanted) // 2]
-    same_block, paddings = (_constant(graph, i) for i in chain[0].inputs[1:3])
-    kernel = _constant(graph, convolution.inputs[1])
+    same_block, paddings = _constant(graph, chain[0], 1), _constant(graph, chain[0], 2)
+    kernel = _constant(graph, convolution, 1)
     if (
         same_block is None
         or paddings is None
+        or paddings.shape != crops.shape
         or kernel is None
         or kernel.ndim != 4
         or kernel.dtype != np.float32
-        or not np.array_equal(same_block, block)
+        or not np.array_equal(same_block.reshape(-1), block)
         or not _is_plain(convolution.options)
     ):
         return None
@@ -82,13 +84,15 @@ def _chain(
     return None
 
 
-def _constant(graph: Subgraph, index: int) -> np.ndarray | None:
-    return graph.tensors[index].data if index >= 0 else None
+def _constant(graph: Subgraph, operator: Operator, position: int) -> np.ndarray | None:
+    """The value of an input; None if it is no constant, or not there."""
+    index = operator.inputs[position] if position < len(operator.inputs) else NO_TENSOR
+    return None if index == NO_TENSOR else graph.tensors[index].data
 
 
 def _is_plain(options: Any) -> bool:
     return (
-        options is not None
+        isinstance(options, (schema.Conv2DOptionsT, schema.DepthwiseConv2DOptionsT))
         and options.padding == schema.Padding.VALID
         and (options.strideH, options.strideW) == (1, 1)
         and (options.dilationHFactor, options.dilationWFactor) == (1, 1)

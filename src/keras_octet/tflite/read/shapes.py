@@ -115,27 +115,22 @@ def fold(
     Raises:
         ModelFileError: the operator does not fit its operands, or the result is too large.
     """
-    if operator.code == "SHAPE":
-        results = [_shape(operands[0])]
-    elif operator.code == "RANK":
-        results = [np.array(len(operands[0].shape))]
-    else:
-        fold_one = _FOLDERS[operator.code]
-        call = _Fold(operator.code, operator.options, list(operands), inputs, outputs, budget)
-        with np.errstate(all="ignore"):
-            try:
-                made = fold_one(call)
-            except ModelFileError:
-                raise
-            except Exception as error:
-                raise ModelFileError(
-                    f"{operator.code} {outputs[0].name!r} computes a constant that its operands do "
-                    f"not allow: {error}"
-                ) from error
-        if made is None:
-            return None
-        results = made if isinstance(made, list) else [made]
-    return [_typed(value, tensor) for value, tensor in zip(results, outputs, strict=True)]
+    call = _Fold(operator.code, operator.options, list(operands), inputs, outputs, budget)
+    with np.errstate(all="ignore"):
+        try:
+            made = _FOLDERS[operator.code](call)
+            if made is None:
+                return None
+            results = made if isinstance(made, list) else [made]
+            return [_typed(value, tensor) for value, tensor in zip(results, outputs, strict=True)]
+        except ModelFileError:
+            raise
+        except Exception as error:
+            names = [tensor.name for tensor in outputs]
+            raise ModelFileError(
+                f"{operator.code} {names} computes a constant that its operands do not allow: "
+                f"{error}"
+            ) from error
 
 
 def _typed(value: Any, tensor: Tensor) -> np.ndarray:
@@ -172,11 +167,16 @@ class _Fold:
         self.budget.spend(math.prod(sizes))
 
 
-def _shape(operand: Any) -> np.ndarray:
+def _shape(call: _Fold) -> np.ndarray:
+    operand = call.operands[0]
     sizes = [
         Unknown(operand, axis) if size is None else size for axis, size in enumerate(operand.shape)
     ]
     return np.array(sizes, object if None in tuple(operand.shape) else np.int64)
+
+
+def _rank(call: _Fold) -> np.ndarray:
+    return np.array(len(call.operands[0].shape))
 
 
 # Element-wise
@@ -457,6 +457,8 @@ _FOLDERS: dict[str, Callable[[_Fold], Any]] = {
     **dict.fromkeys([*_BINARY, "DIV"], _binary),
     **dict.fromkeys(_REDUCTIONS, _reduce),
     **_MOVES,
+    "SHAPE": _shape,
+    "RANK": _rank,
     "CAST": _cast,
     "SELECT": _select,
     "SELECT_V2": _select,
