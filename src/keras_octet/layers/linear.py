@@ -7,8 +7,8 @@ built-in kernels do.
 
 The sum runs in float32 because that is the fast kernel on every backend. It is exact while the
 magnitudes of the products of one output add up to at most 2**24; a kernel for which they could
-add up to more is cut into pieces whose int32 sums are added. Where the bias fits too, all is done in
-float32, and the zero point of the input is taken out through the bias.
+add up to more is cut into pieces whose int32 sums are added. Where the bias fits too, all is done
+in float32, and the zero point of the input is taken out through the bias.
 """
 
 from __future__ import annotations
