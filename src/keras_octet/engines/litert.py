@@ -83,7 +83,8 @@ class _Interpreter:
             self._interpreter.get_input_details(),
             self._interpreter.get_output_details(),
         )
-        self._sources = [(d["index"], d["dtype"]) for d in inputs if d["index"] not in before]
+        self._dtypes = {d["index"]: d["dtype"] for d in inputs}
+        self._sources = [x for x in self._dtypes.items() if x[0] not in before]
         self._targets = [d["index"] for d in outputs if d["index"] not in after]
         self._states = states
         self.shapes: Shapes = ()
@@ -104,7 +105,10 @@ class _Interpreter:
             else:
                 interpreter.tensor(index)()[...] = array
         for state in self._states:
-            interpreter.tensor(state.before)()[...] = keras.ops.convert_to_numpy(state.variable)
+            value = keras.ops.convert_to_numpy(state.variable)
+            # JAX has int32 for int64.
+            dtype = self._dtypes.get(state.before, value.dtype)
+            interpreter.set_tensor(state.before, np.asarray(value, dtype))
         interpreter.invoke()
         for state in self._states:
             state.variable.assign(interpreter.get_tensor(state.after))
