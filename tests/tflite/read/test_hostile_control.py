@@ -312,6 +312,21 @@ def test_nonsense(name: str, change: Callable[[Any], None]) -> None:
         ko.load_model(repacked(content, change))
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("while_float", body_is_main),
+        ("while_float", body_holds_itself),
+        ("if_float", branches_are_main),
+        ("read_variable_float", initialized_by_main),
+    ],
+)
+def test_cycles_are_named(name: str, change: Callable[[Any], None]) -> None:
+    content, _ = record.load(name)
+    with pytest.raises(ko.ModelFileError, match="in a cycle"):
+        ko.load_model(repacked(content, change))
+
+
 def calls_of_calls(count: int) -> bytes:
     """A file in which each subgraph has a branch whose two sides are the next subgraph."""
     content, _ = record.load("if_float")
