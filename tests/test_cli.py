@@ -22,7 +22,7 @@ import keras_octet_cli.demo_data
 from keras_octet_cli.app import app
 from keras_octet_cli.backend import choose_backend, interruption_deferred
 from keras_octet_cli.console import byte_size, comparison
-from keras_octet_cli.files import load_calibration_data
+from keras_octet_cli.data import DataOptions, arrays
 from keras_octet_cli.quantize import build_recipe
 
 QUANTIZE = ["quantize", "model.keras", "--data", "data.npz"]
@@ -207,7 +207,7 @@ def test_a_missing_folder_is_found_before_the_work(folder: Path) -> None:
         [*QUANTIZE, "-o", "model.keras"],
         [*QUANTIZE, "-o", "out.keras", "--observer", "median"],
         [*QUANTIZE, "-o", "out.keras", "--input-dtype", "uint8"],
-        ["quantize", "model.keras", "--data", "data.csv", "-o", "out.keras"],
+        ["quantize", "model.keras", "--data", "data.txt", "-o", "out.keras"],
         ["shrink", "model.keras"],
     ],
 )
@@ -233,11 +233,16 @@ def test_interruption_leaves_the_old_file(folder: Path, monkeypatch: pytest.Monk
 
 def test_calibration_arrays_by_input_name(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
+
+    def load(*names: str) -> Any:
+        inputs = [keras.KerasTensor((None,), name=name) for name in names]
+        return arrays.load(str(path), DataOptions(), inputs, False)
+
     np.savez(path, a=np.zeros(2), b=np.ones(2), x=np.full(2, 7))
-    assert set(load_calibration_data(path, ["a", "b"])) == {"a", "b", "x"}
-    assert load_calibration_data(path, ["image"])[0] == 7
+    assert set(load("a", "b")) == {"a", "b", "x"}
+    assert load("image")[0] == 7
     np.savez(path, anything=np.full(3, 5))
-    assert load_calibration_data(path, ["image"])[0] == 5
+    assert load("image")[0] == 5
 
 
 def test_a_backend_that_does_not_start_is_one_line() -> None:

@@ -14,7 +14,7 @@ import typer.testing
 
 import keras_octet as ko
 from keras_octet_cli.app import app
-from keras_octet_cli.validate import load_data
+from keras_octet_cli.data import DataOptions, arrays
 
 VALIDATE = ["validate", "model.keras", "int8.keras", "--data", "test.npz"]
 
@@ -157,7 +157,7 @@ def test_an_error_is_one_line_and_exit_code_1(
     [
         ["validate", "model.keras", "int8.keras"],
         ["validate", "model.keras", "--data", "test.npz"],
-        ["validate", "model.keras", "int8.keras", "--data", "test.csv"],
+        ["validate", "model.keras", "int8.keras", "--data", "test.txt"],
         [*VALIDATE, "--labels", "labels.txt"],
         [*VALIDATE, "--task", "clustering"],
         [*VALIDATE, "--max-drop", "little"],
@@ -187,15 +187,20 @@ def test_interruption_leaves_no_half_written_file(
 
 def test_labels_in_the_archive_of_the_samples(tmp_path: Path) -> None:
     path = tmp_path / "d.npz"
+
+    def load(*names: str, labels: Path | None = None) -> Any:
+        inputs = [keras.KerasTensor((None,), name=name) for name in names]
+        return arrays.load(str(path), DataOptions(labels=labels), inputs, True)
+
     np.savez(path, image=np.zeros((2, 3)), labels=np.ones(2))
-    x, y = load_data(path, None, ["image"])
+    x, y = load("image")
     assert x["image"].shape == (2, 3)
     assert y.tolist() == [1, 1]
     np.savez(path, a=np.zeros(2), y=np.ones(2))
-    assert set(load_data(path, None, ["a", "y"])) == {"a", "y"}
+    assert set(load("a", "y")) == {"a", "y"}
     np.savez(path, y=np.ones((2, 3)))
-    assert load_data(path, None, ["image"]).shape == (2, 3)
+    assert load("image").shape == (2, 3)
     np.savez(tmp_path / "labels.npz", first=np.zeros(2), second=np.ones(2))
     np.savez(path, x=np.zeros((2, 3)), y=np.ones(2))
-    _, labels = load_data(path, tmp_path / "labels.npz", ["image"])
+    _, labels = load("image", labels=tmp_path / "labels.npz")
     assert set(labels) == {"first", "second"}

@@ -1,64 +1,59 @@
-"""Arguments of the `octet` command, and the boundary where an error becomes one line."""
+"""Arguments of the `octet` command."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from keras_octet_cli.backend import BACKENDS, choose_backend, import_keras
-from keras_octet_cli.console import Console, error_line
+from keras_octet_cli.boundary import (
+    INTERRUPTED,
+    LIMITS_NOT_KEPT,
+    Commands,
+    errors_as_one_line,
+)
+from keras_octet_cli.options import (
+    DATA,
+    SOURCES,
+    BoundaryDtype,
+    Column,
+    ImageSize,
+    Json,
+    LabelColumn,
+    Limit,
+    Mean,
+    ObserverName,
+    Preprocess,
+    Quiet,
+    Rescale,
+    Seed,
+    Std,
+    TaskName,
+    examples,
+    one_of,
+    source_of,
+)
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-LIMITS_NOT_KEPT = 3
 OUTPUT_SUFFIXES = (".keras", ".tflite")
 
 app = typer.Typer(
     name="octet",
+    cls=Commands,
     help="Quantize a trained Keras model to int8 and get a Keras model back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "octet demo",
+        "octet quantize model.keras --data calibration.npz -o model_int8.keras",
+        "octet validate model.keras model_int8.keras --data test.npz",
+        "octet quantize --help",
+    ),
 )
-
-
-class ObserverName(StrEnum):
-    """How the ranges of activations are found."""
-
-    min_max = "min_max"
-    moving_average = "moving_average"
-    percentile = "percentile"
-    mse = "mse"
-    entropy = "entropy"
-
-
-class BoundaryDtype(StrEnum):
-    """Type of a quantized model's inputs or outputs."""
-
-    float32 = "float32"
-    int8 = "int8"
-
-
-class TaskName(StrEnum):
-    """What a model's output is for."""
-
-    classification = "classification"
-    binary = "binary"
-    regression = "regression"
-    reconstruction = "reconstruction"
-    anomaly = "anomaly"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def main() -> None:
@@ -76,6 +71,8 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # takes a while to import
+
         typer.echo(version("keras-octet"))
         raise typer.Exit
 
@@ -92,14 +89,24 @@ def options(
     """Quantize a trained Keras model to int8 and get a Keras model back."""
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "octet quantize model.keras --data calibration.npz -o model_int8.keras",
+        "octet quantize model.keras --data images/ --rescale 1/255 --limit 200 \\",
+        "    -o model_int8.tflite",
+        "octet quantize model.keras --data table.csv --label-column y -o int8.keras",
+        "octet quantize model.keras --data my_data:batches -o int8.keras",
+        "octet quantize model.keras --data x.npy --keep-float 'head_*' -o int8.keras",
+    )
+)
 def quantize(
     model: Annotated[Path, typer.Argument(help="A trained model: .keras or .h5.")],
     data: Annotated[
-        Path,
+        str,
         typer.Option(
-            help="Samples to calibrate with: .npy, or .npz with an array for each model input "
-            "(for a single input, any name or `x`)."
+            metavar="SOURCE",
+            help=f"Samples to calibrate with, about a hundred: {SOURCES}.",
+            rich_help_panel=DATA,
         ),
     ],
     output: Annotated[
@@ -120,32 +127,57 @@ def quantize(
     ] = None,
     observer: Annotated[
         ObserverName | None,
-        typer.Option(help="How the ranges of activations are found.", show_default="min_max"),
+        typer.Option(
+            metavar="NAME",
+            help=f"How the ranges of activations are found: {one_of(ObserverName)}.",
+            show_default="min_max",
+        ),
     ] = None,
     input_dtype: Annotated[
-        BoundaryDtype | None, typer.Option(help="Type of the inputs.", show_default="float32")
+        BoundaryDtype | None,
+        typer.Option(
+            metavar="DTYPE", help="Type of the inputs: float32 or int8.", show_default="float32"
+        ),
     ] = None,
     output_dtype: Annotated[
-        BoundaryDtype | None, typer.Option(help="Type of the outputs.", show_default="float32")
+        BoundaryDtype | None,
+        typer.Option(
+            metavar="DTYPE", help="Type of the outputs: float32 or int8.", show_default="float32"
+        ),
     ] = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    label_column: LabelColumn = None,
+    column: Column = None,
+    image_size: ImageSize = None,
+    rescale: Rescale = None,
+    mean: Mean = None,
+    std: Std = None,
+    preprocess: Preprocess = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Quantize a Keras model with calibration data, and write a .keras or .tflite file."""
-    if output.suffix not in OUTPUT_SUFFIXES:
-        raise typer.BadParameter(
-            f"{output} must end in {' or '.join(OUTPUT_SUFFIXES)}.", param_hint="--output"
-        )
-    if data.suffix not in (".npy", ".npz"):
-        raise typer.BadParameter(f"{data} must end in .npy or .npz.", param_hint="--data")
-    if output.resolve() == model.resolve():
-        raise typer.BadParameter("It would replace the float model.", param_hint="--output")
-    with _errors_as_one_line():
+    _check_output(output, model, "--output")
+    source = source_of(
+        data,
+        limit=limit,
+        seed=seed,
+        label_column=label_column,
+        column=column,
+        image_size=image_size,
+        rescale=rescale,
+        mean=mean,
+        std=std,
+        preprocess=preprocess,
+    )
+    with errors_as_one_line():
+        from keras_octet_cli.console import Console
         from keras_octet_cli.quantize import run
 
         run(
             model,
-            data,
+            source,
             output,
             recipe_path=recipe,
             keep_float=keep_float or (),
@@ -156,20 +188,32 @@ def quantize(
         )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "octet validate model.keras model_int8.keras --data test.npz",
+        "octet validate model.keras model_int8.keras --data x.npy --labels y.npy",
+        "octet validate model.keras model_int8.tflite --data test_images/ \\",
+        "    --rescale 1/255 --report report.html",
+        "octet validate model.keras model_int8.keras --data test.parquet \\",
+        "    --label-column digit --max-drop 0.01 || echo worse than allowed",
+    )
+)
 def validate(
     model: Annotated[Path, typer.Argument(help="The float model: .keras or .h5.")],
     quantized: Annotated[Path, typer.Argument(help="The model made from it: .keras or .tflite.")],
     data: Annotated[
-        Path,
+        str,
         typer.Option(
-            help="Samples to measure on: .npy, or .npz with an array for each model input (for a "
-            "single input, any name or `x`) and labels as `y` or `labels`."
+            metavar="SOURCE", help=f"Samples to measure on: {SOURCES}.", rich_help_panel=DATA
         ),
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(help="Labels: .npy, or .npz (with an array for each of several outputs)."),
+        typer.Option(
+            help="NumPy files: labels, as .npy, or .npz (an array for each of several outputs).",
+            show_default="`y` or `labels` in --data",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
@@ -181,7 +225,11 @@ def validate(
     ] = None,
     task: Annotated[
         TaskName | None,
-        typer.Option(help="What the output is for.", show_default="told from model and labels"),
+        typer.Option(
+            metavar="NAME",
+            help=f"What the output is for: {one_of(TaskName)}.",
+            show_default="told from model and labels",
+        ),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -203,22 +251,42 @@ def validate(
         list[Path] | None,
         typer.Option(help="File to write the report to: .html, .json or .txt. Repeatable."),
     ] = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    label_column: LabelColumn = None,
+    column: Column = None,
+    image_size: ImageSize = None,
+    rescale: Rescale = None,
+    mean: Mean = None,
+    std: Std = None,
+    preprocess: Preprocess = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure what quantization cost a model, and exit with 3 if that is more than allowed."""
-    for path in (data, labels):
-        if path is not None and path.suffix not in (".npy", ".npz"):
-            name = "--data" if path is data else "--labels"
-            raise typer.BadParameter(f"{path} must end in .npy or .npz.", param_hint=name)
-    with _errors_as_one_line():
+    if labels is not None and labels.suffix not in (".npy", ".npz"):
+        raise typer.BadParameter(f"{labels} must end in .npy or .npz.", param_hint="--labels")
+    source = source_of(
+        data,
+        labels=labels,
+        limit=limit,
+        seed=seed,
+        label_column=label_column,
+        column=column,
+        image_size=image_size,
+        rescale=rescale,
+        mean=mean,
+        std=std,
+        preprocess=preprocess,
+    )
+    with errors_as_one_line():
+        from keras_octet_cli.console import Console
         from keras_octet_cli.validate import run
 
         passed = run(
             model,
             quantized,
-            data,
-            labels_path=labels,
+            source,
             metrics=metric or (),
             task=task,
             max_drop=max_drop,
@@ -234,7 +302,12 @@ def validate(
         raise typer.Exit(LIMITS_NOT_KEPT)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "octet convert model.tflite model.keras",
+        "octet convert model_int8.keras model_int8.tflite",
+    )
+)
 def convert(
     source: Annotated[Path, typer.Argument(help="A model: .tflite, .keras or .h5.")],
     target: Annotated[Path, typer.Argument(help="File to write: .keras or .tflite.")],
@@ -249,19 +322,20 @@ def convert(
 
     Nothing is quantized: int8 stays int8 and float32 stays float32.
     """
-    if target.suffix not in OUTPUT_SUFFIXES:
-        raise typer.BadParameter(
-            f"{target} must end in {' or '.join(OUTPUT_SUFFIXES)}.", param_hint="TARGET"
-        )
-    if target.resolve() == source.resolve():
-        raise typer.BadParameter("It would replace the source.", param_hint="TARGET")
-    with _errors_as_one_line():
+    _check_output(target, source, "TARGET")
+    with errors_as_one_line():
+        from keras_octet_cli.console import Console
         from keras_octet_cli.convert import run
 
         run(source, target, signature=signature, console=Console(as_json=as_json, quiet=quiet))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "octet inspect model_int8.tflite",
+        "octet inspect model_int8.keras --weights --json",
+    )
+)
 def inspect(
     model: Annotated[Path, typer.Argument(help="A model: .tflite, .keras or .h5.")],
     weights: Annotated[
@@ -271,13 +345,14 @@ def inspect(
     quiet: Quiet = False,
 ) -> None:
     """Show the operations of a model file: types, shapes, scales, bytes, what stays float."""
-    with _errors_as_one_line():
+    with errors_as_one_line():
+        from keras_octet_cli.console import Console
         from keras_octet_cli.inspect import run
 
         run(model, weights=weights, console=Console(as_json=as_json, quiet=quiet))
 
 
-@app.command()
+@app.command(epilog=examples("octet demo", "octet demo --output demo_models"))
 def demo(
     output: Annotated[
         Path | None,
@@ -287,44 +362,17 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Train a small CNN on real images, quantize it, and measure both on held-out images."""
-    with _errors_as_one_line():
+    with errors_as_one_line():
+        from keras_octet_cli.console import Console
         from keras_octet_cli.demo import run
 
         run(output, console=Console(as_json=as_json, quiet=quiet))
 
 
-@contextmanager
-def _errors_as_one_line() -> Iterator[None]:
-    """Run a command: choose the backend first; turn expected errors into `error: ...`, exit 1."""
-    if choose_backend() is None:
-        _fail(
-            f"Keras needs one of {', '.join(BACKENDS)}, and none is installed. "
-            "Install one, for example with: pip install 'keras-octet[jax]'"
+def _check_output(target: Path, source: Path, hint: str) -> None:
+    if target.suffix not in OUTPUT_SUFFIXES:
+        raise typer.BadParameter(
+            f"{target} must end in {' or '.join(OUTPUT_SUFFIXES)}.", param_hint=hint
         )
-    try:
-        import_keras()
-    except KeyboardInterrupt:
-        _interrupted()
-    except (ImportError, ValueError) as error:
-        _fail(f"Keras could not start: {error}. Check KERAS_BACKEND.")
-    from keras_octet.errors import OctetError
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        _interrupted()
-    except OctetError as error:
-        _fail(str(error))
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        _fail(f"{error.filename}: {reason}" if error.filename else reason)
-
-
-def _interrupted() -> NoReturn:
-    error_line("interrupted")
-    raise typer.Exit(INTERRUPTED)
-
-
-def _fail(message: str) -> NoReturn:
-    error_line(message)
-    raise typer.Exit(1)
+    if target.resolve() == source.resolve():
+        raise typer.BadParameter(f"It would replace {source}.", param_hint=hint)

@@ -17,6 +17,7 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -50,6 +51,10 @@ class Console:
     def line(self, text: str = "") -> None:
         """Print one line; `[bold]` and the like are markup."""
         self._out.print(text, soft_wrap=not self._to_terminal)
+
+    def warning(self, text: str) -> None:
+        """Print a warning, in one line; JSON has none."""
+        self.line(f"[yellow]warning:[/yellow] {escape(text)}")
 
     def print(self, value: Any) -> None:
         """Print anything that rich can draw, at the width of the terminal."""
@@ -90,6 +95,7 @@ class Console:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),
             console=self._progress_out,
             transient=True,
             disable=self._silent,
@@ -107,9 +113,11 @@ class Console:
             sys.stdout.write(json.dumps(values, indent=2) + "\n")
 
 
-def error_line(message: str) -> None:
-    """Print `error: message` on standard error, on one line."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, cut if it is long; its class if it has none."""
+    text = str(error).strip() or type(error).__name__
+    line = text.splitlines()[0]
+    return line if len(line) <= 200 else line[:197] + "..."
 
 
 def byte_size(num_bytes: int) -> str:

@@ -8,19 +8,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 import keras_octet as ko
 from keras_octet.errors import RecipeError
 from keras_octet.files import check_folder
 from keras_octet.observer_specs import OBSERVERS
 from keras_octet_cli.console import Console, byte_size, comparison
-from keras_octet_cli.files import load_calibration_data, load_float_model
+from keras_octet_cli.data import Source
+from keras_octet_cli.files import inputs_of, load_float_model
 
 
 def run(
     model_path: Path,
-    data_path: Path,
+    source: Source,
     output_path: Path,
     *,
     recipe_path: Path | None,
@@ -45,7 +44,7 @@ def run(
         output_dtype=output_dtype,
     )
     model = load_float_model(model_path)
-    data = load_calibration_data(data_path, [tensor.name for tensor in model.inputs or ()])
+    data = source.load(inputs_of(model))
     started = time.perf_counter()
     quantized = ko.quantize(model, data, recipe=recipe, progress=console.library_progress)
     seconds = time.perf_counter() - started
@@ -63,6 +62,7 @@ def run(
         {
             "command": "quantize",
             "model": str(model_path),
+            "data": source.text,
             "output": str(output_path),
             "bytes_before": sizes[0],
             "bytes_after": sizes[1],
@@ -121,4 +121,4 @@ def _show(console: Console, report: ko.QuantizationReport) -> None:
     counts = (report.count(status) for status in ("int8", "fused", "float"))
     console.line("{} layers in int8, {} fused into them, {} left in float.".format(*counts))
     for rule in report.unmatched_rules:
-        console.line(f"[yellow]warning:[/yellow] no layer matches {escape(rule)}")
+        console.warning(f"no layer matches {rule}")

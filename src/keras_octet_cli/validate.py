@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 import keras_octet as ko
-from keras_octet.errors import CalibrationError, ValidationError
+from keras_octet.errors import ValidationError
 from keras_octet.files import check_folder
 from keras_octet_cli.backend import native_messages_held_back
 from keras_octet_cli.console import Console
-from keras_octet_cli.files import load_calibration_data, load_float_model
+from keras_octet_cli.data import Source
+from keras_octet_cli.files import inputs_of, load_model
 
-LABEL_NAMES = ("y", "labels", "label")
 # Parts of a report that are for its plots.
 PLOTTED = ("histogram", "points")
 
@@ -24,9 +24,8 @@ PLOTTED = ("histogram", "points")
 def run(
     model_path: Path,
     quantized_path: Path,
-    data_path: Path,
+    source: Source,
     *,
-    labels_path: Path | None,
     metrics: Sequence[str],
     task: str | None,
     max_drop: float | None,
@@ -48,7 +47,8 @@ def run(
         check_folder(path)
         ko.ValidationReport.check_format(path)
     model, quantized = load_model(model_path), load_model(quantized_path)
-    data = load_data(data_path, labels_path, [tensor.name for tensor in model.inputs or ()])
+    data = source.load(inputs_of(model), with_labels=True)
+    check_classes(source, data, model, console)
     _let_engine_introduce_itself()
     report = ko.validate(
         model,
@@ -74,6 +74,7 @@ def run(
             "command": "validate",
             "model": str(model_path),
             "quantized": str(quantized_path),
+            "data": source.text,
             "reports": [str(path) for path in report_paths],
             **without_plots(report.get_config()),
         }
@@ -81,43 +82,27 @@ def run(
     return report.passed
 
 
-def load_model(path: Path) -> keras.Model:
-    """The model at `path`: what Keras saved, or a `.tflite` file.
+def check_classes(source: Source, data: Any, model: keras.Model, console: Console) -> None:
+    """Compare the number of classes of a directory of images with that of the model.
 
     Raises:
-        OSError: the file is missing or cannot be read.
-        ModelFileError: it is not such a model.
+        ValidationError: there are more than the model knows.
     """
-    if path.suffix == ".tflite":
-        return ko.load_model(path)
-    return load_float_model(path)
-
-
-def load_data(path: Path, labels_path: Path | None, input_names: Sequence[str]) -> Any:
-    """Samples, with labels where there are any: `x` or `(x, y)`.
-
-    Args:
-        path: as for calibration. An array named `y`, `labels` or `label` in it, which is no input,
-            has the labels.
-        labels_path: `.npy`, or `.npz` with one array, or with an array for each output by name.
-        input_names: names of the model's inputs.
-
-    Raises:
-        OSError: a file is missing or cannot be read.
-        CalibrationError: the data is not such a file.
-        ValidationError: the labels are not.
-    """
-    data = load_calibration_data(path, input_names)
-    if labels_path is not None:
-        try:
-            return data, load_calibration_data(labels_path, ())
-        except CalibrationError as error:
-            raise ValidationError(f"--labels: {error}") from error
-    if path.suffix != ".npz":
-        return data
-    with np.load(path, allow_pickle=False) as archive:
-        names = [name for name in LABEL_NAMES if name in archive and name not in input_names]
-        return (data, archive[names[0]]) if names and len(archive.files) > 1 else data
+    classes: tuple[str, ...] = getattr(data, "classes", ())
+    outputs: Any = getattr(model, "outputs", None) or ()
+    known = outputs[0].shape[-1] if len(outputs) == 1 else None
+    if not classes or known is None:
+        return
+    if len(classes) > max(known, 2):
+        raise ValidationError(
+            f"{source.text} has {len(classes)} subdirectories, one for each class, and the model "
+            f"has {known} outputs. Expected no more classes than outputs."
+        )
+    if len(classes) < known:
+        console.warning(
+            f"{source.text} has {len(classes)} classes and the model {known}: {classes[0]} counts "
+            f"as class 0, and so on to {classes[-1]} as class {len(classes) - 1}."
+        )
 
 
 def without_plots(value: Any) -> Any:
