@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -377,4 +378,160 @@ keras_octet_cli.main()
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 130
     assert done.stderr.endswith("error: interrupted\n")
+    assert "Traceback" not in done.stderr
+
+
+# Runs the command in a process that stops in the middle of writing and says so.
+STOPS_HALF_WAY = """
+import signal, sys, time
+from pathlib import Path
+import zipfile
+
+def stop():
+    open("ready", "w").close()
+    time.sleep(120)
+
+def write_half(path, data):
+    with open(path, "wb") as file:
+        file.write(data[: len(data) // 2])
+    stop()
+
+def write_one_entry(self, *arguments, **options):
+    original(self, *arguments, **options)
+    self.fp.flush()
+    stop()
+
+original = zipfile.ZipFile.writestr
+if sys.argv[1] == "writing":
+    Path.write_bytes, zipfile.ZipFile.writestr = write_half, write_one_entry
+del sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores it
+from keras_octet_cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "arguments", "target"),
+    [
+        (
+            "calibrating",
+            ["quantize", "model.keras", "--data", "endless:batches", "-o"],
+            "out.keras",
+        ),
+        ("writing", ["quantize", "model.keras", "--data", "data.npz", "-o"], "out.keras"),
+        ("writing", ["quantize", "model.keras", "--data", "data.npz", "-o"], "out.tflite"),
+        ("writing", ["convert", "model.keras"], "out.tflite"),
+        ("writing", ["convert", "float.tflite"], "out.keras"),
+    ],
+)
+def test_ctrl_c_leaves_no_half_written_file(
+    folder: Path, when: str, arguments: list[str], target: str
+) -> None:
+    (folder / "endless.py").write_text(
+        "import pathlib\n"
+        "import numpy as np\n"
+        "def batches():\n"
+        "    while True:\n"
+        "        yield np.zeros((8, 6, 6, 2), 'float32')\n"
+        "        pathlib.Path('ready').touch()\n"
+    )
+    ko.export(keras.saving.load_model("model.keras"), "float.tflite")
+    (folder / target).write_bytes(b"what was there")
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPS_HALF_WAY, when, *arguments, target],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    end = time.monotonic() + 120
+    while not (folder / "ready").exists() and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.05)
+    before = {path.name for path in folder.iterdir()}
+    if when == "writing":
+        assert any(name.startswith(".") for name in before), before
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert output == ""
+    assert errors.endswith("error: interrupted\n")
+    assert (folder / target).read_bytes() == b"what was there"
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"data.npz", "endless.py", "float.tflite", "model.keras", "ready", target}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    """What Typer's scripts ask the command when Tab is pressed, without importing Keras."""
+    program = """
+import sys, keras_octet_cli
+try:
+    keras_octet_cli.main()
+finally:
+    assert not {"keras", "numpy", "keras_octet"} & set(sys.modules)
+"""
+
+    def complete(line: str) -> str:
+        words = line.split(" ")
+        environment = {
+            "_OCTET_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": line.replace(" ", "\n"),
+            "COMP_CWORD": str(len(words) - 1),
+            "_TYPER_COMPLETE_ARGS": line,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        }
+        done = subprocess.run(
+            # Typer takes the command's name from this.
+            [sys.executable, "-c", f"import sys; sys.argv[0] = 'octet'\n{program}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=os.environ | environment,
+        )
+        assert "Error" not in done.stderr, done.stderr
+        return done.stdout
+
+    commands = complete("octet ")
+    assert all(name in commands for name in ("quantize", "validate", "bench", "inspect"))
+    assert "quantize" not in complete("octet v")
+    assert "--image-size" in complete("octet quantize --im")
+    assert "litert" in complete("octet bench --engine l")
+
+
+def test_colours_are_for_terminals_only() -> None:
+    """Into a pipe there are none; on a terminal NO_COLOR turns them off."""
+    assert "\x1b[" not in start("quantize").stderr
+    assert "\x1b[" not in start("--help").stdout
+    colours = {"TERM": "xterm-256color", "FORCE_COLOR": "1"}
+    assert "\x1b[1;31merror:" in start("quantize", **colours).stderr
+    assert "\x1b[1;31m" not in start("quantize", **colours, NO_COLOR="1").stderr
+    assert "\x1b[3" not in start("--help", **colours, NO_COLOR="1").stdout
+
+
+@pytest.mark.parametrize("name", ["quantize", "validate", "convert", "inspect", "bench", "demo"])
+def test_help_fits_a_terminal_and_has_examples(name: str) -> None:
+    done = typer.testing.CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    assert max(map(len, done.output.splitlines())) <= 80
+    text, _, examples = done.output.partition("Examples")
+    assert f"octet {name} " in examples
+    assert "--json" in text
+    assert "--quiet" in text
+    # None is broken in two by the width.
+    assert all(
+        line.strip().startswith(("octet ", "-")) or not line.strip()
+        for line in examples.splitlines()
+    )
+
+
+def test_a_reader_that_goes_away_is_no_traceback(folder: Path) -> None:
+    program = "from keras_octet_cli import main; main()"
+    arguments = " ".join(["inspect", "model.keras"])
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{program}" {arguments} | true'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert "Traceback" not in done.stderr

@@ -20,6 +20,7 @@ from keras_octet_cli.options import (
     SOURCES,
     BoundaryDtype,
     Column,
+    EngineName,
     ImageSize,
     Json,
     LabelColumn,
@@ -350,6 +351,96 @@ def inspect(
         from keras_octet_cli.inspect import run
 
         run(model, weights=weights, console=Console(as_json=as_json, quiet=quiet))
+
+
+@app.command(
+    epilog=examples(
+        "octet bench model.keras model_int8.keras",
+        "octet bench model_int8.tflite --engine litert --engine openvino",
+        "octet bench model.keras --batch-size 1 --batch-size 128 --threads 2 --json",
+    )
+)
+def bench(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL...", help="Models: .keras, .h5 or .tflite.")
+    ],
+    engine: Annotated[
+        list[EngineName] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"What runs the models: {one_of(EngineName)}. Repeatable.",
+            show_default="what each model uses",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1, metavar="N", help="Samples in a call. Repeatable.", show_default="1, 32"
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Threads of litert and openvino; keras uses its backend's.",
+            show_default="as many as pay",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="To spend on each figure of each model.")
+    ] = 2.0,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"Samples to run: {SOURCES}.",
+            show_default="random numbers",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    label_column: LabelColumn = None,
+    column: Column = None,
+    image_size: ImageSize = None,
+    rescale: Rescale = None,
+    mean: Mean = None,
+    std: Std = None,
+    preprocess: Preprocess = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure latency and throughput of models on this machine, taking turns."""
+    given = {
+        "limit": limit,
+        "seed": seed,
+        "label_column": label_column,
+        "column": column,
+        "image_size": image_size,
+        "rescale": rescale,
+        "mean": mean,
+        "std": std,
+        "preprocess": preprocess,
+    }
+    if data is None and any(value not in (None, []) for value in given.values()):
+        raise typer.BadParameter(
+            "It is missing, and options for it are given.", param_hint="--data"
+        )
+    source = source_of(data, **given) if data is not None else None
+    with errors_as_one_line():
+        from keras_octet_cli.bench import run
+        from keras_octet_cli.console import Console
+
+        run(
+            models,
+            engines=list(dict.fromkeys(str(name) for name in engine or ())),
+            batch_sizes=list(dict.fromkeys(batch_size or (1, 32))),
+            threads=threads,
+            seconds=seconds,
+            source=source,
+            console=Console(as_json=as_json, quiet=quiet),
+        )
 
 
 @app.command(epilog=examples("octet demo", "octet demo --output demo_models"))

@@ -87,8 +87,13 @@ class Console:
         self._out.print(table)
 
     @contextmanager
-    def progress(self, description: str) -> Iterator[Advance]:
-        """Show a bar on standard error; yields `advance(done, total)`, absolute numbers."""
+    def progress(self, description: str, *, in_background: bool = True) -> Iterator[Advance]:
+        """Show a bar on standard error; yields `advance(done, total)`, absolute numbers.
+
+        Args:
+            description: what is going on.
+            in_background: redraw it from a thread, which disturbs what is being timed.
+        """
         with Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -98,12 +103,13 @@ class Console:
             TimeRemainingColumn(),
             console=self._progress_out,
             transient=True,
+            auto_refresh=in_background,
             disable=self._silent,
         ) as progress:
             task = progress.add_task(escape(description), total=None)
 
             def advance(done: int, total: int | None) -> None:
-                progress.update(task, completed=done, total=total)
+                progress.update(task, completed=done, total=total, refresh=not in_background)
 
             yield advance
 

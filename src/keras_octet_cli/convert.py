@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras_octet as ko
-from keras_octet.files import check_folder
+from keras_octet.files import atomic_path, check_folder
 from keras_octet_cli.console import Console, byte_size
 from keras_octet_cli.files import load_float_model
 
@@ -25,7 +25,8 @@ def run(source: Path, target: Path, *, signature: str | None, console: Console) 
     if target.suffix == ".tflite":
         ko.export(model, target)
     else:
-        model.save(target)
+        with atomic_path(target) as temporary:
+            model.save(temporary)
     sizes = source.stat().st_size, target.stat().st_size
     operations = len(ko.inspect(model).operations)
     console.line(

@@ -16,12 +16,14 @@ from keras import layers
 
 import keras_octet as ko
 from keras_octet.files import atomic_path
+from keras_octet.timing import time_calls
 from keras_octet_cli.backend import native_messages_held_back
 from keras_octet_cli.console import Advance, Console, byte_size, comparison
 from keras_octet_cli.demo_data import Images, load_images
 
 NUM_CALIBRATION_IMAGES = 128
 NUM_LATENCY_CALLS = 200
+NUM_LATENCY_ROUNDS = 10
 BATCH_SIZE = 128
 MINIMUM_STEPS = 900
 FILES = ("float.keras", "int8.keras", "int8.tflite")
@@ -88,9 +90,16 @@ def run(output: Path | None, *, console: Console) -> None:
             advance(len(scores), 2)
             scores.append(each.predict(images.test_images, batch_size=BATCH_SIZE, verbose=0))
     # Without a progress bar, whose thread would run beside the calls.
-    latencies = median_latencies_ms(
-        [model.predict_on_batch, quantized.predict_on_batch], images.test_images[:1]
+    one = images.test_images[:1]
+    times = time_calls(
+        {
+            "float": lambda: model.predict_on_batch(one),
+            "int8": lambda: quantized.predict_on_batch(one),
+        },
+        max_calls=NUM_LATENCY_CALLS,
+        rounds=NUM_LATENCY_ROUNDS,
     )
+    latencies = [float(np.median(values)) for values in times.values()]
     choices = [np.argmax(score, axis=-1) for score in scores]
     before, after = (
         Measurements(
@@ -109,7 +118,7 @@ def run(output: Path | None, *, console: Console) -> None:
     _show(console, before, after, tflite_bytes=sizes[2])
     console.line(
         f"Both models give the same class for {agreement:.2%} of the held-out images. "
-        f"Latency: one image, NumPy in and out, median of {NUM_LATENCY_CALLS} calls."
+        f"Latency: one image, NumPy in and out, median of {len(times['float'])} calls."
     )
     if output is not None:
         console.line(f"Wrote {', '.join(str(path) for path in paths)}.")
@@ -178,20 +187,6 @@ def build_cnn(input_shape: tuple[int, ...], *, scale: float) -> keras.Model:
     x = layers.GlobalAveragePooling2D()(x)
     outputs = layers.Dense(10, activation="softmax")(x)
     return keras.Model(inputs, outputs, name="demo_cnn")
-
-
-def median_latencies_ms(calls: list[Callable[[Any], Any]], argument: np.ndarray) -> list[float]:
-    """Median milliseconds of each call; calls are interleaved so that drift hits all alike."""
-    for call in calls:
-        for _ in range(10):
-            call(argument)
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(NUM_LATENCY_CALLS):
-        for call, record in zip(calls, times, strict=True):
-            started = time.perf_counter()
-            call(argument)
-            record.append(1000 * (time.perf_counter() - started))
-    return [float(np.median(record)) for record in times]
 
 
 def weight_bytes(model: keras.Model) -> int:

@@ -6,7 +6,6 @@ import gc
 import os
 import platform
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,8 @@ from keras_octet.capture.graph import functional_of, iter_nodes
 from keras_octet.errors import ExportError
 from keras_octet.exportable import ExportableModel
 from keras_octet.model import QuantizedModel
+from keras_octet.timing import time_calls
 from keras_octet.validate.results import LatencyResult, SizeResult, Timing
-
-NUM_WARM_UP_CALLS = 10
-MIN_CALLS = 20
-MAX_CALLS = 200
-# After the least number of calls, timing a model takes no longer than this.
-MAX_SECONDS = 2.0
 
 ENGINE_NAMES = {"litert": "LiteRT", "openvino": "OpenVINO"}
 
@@ -64,14 +58,7 @@ def measure_latency(
 
 
 def _time(call: Callable[[Any], Any], argument: Any) -> Timing:
-    for _ in range(NUM_WARM_UP_CALLS):
-        call(argument)
-    times: list[float] = []
-    end = time.perf_counter() + MAX_SECONDS
-    while len(times) < MIN_CALLS or (len(times) < MAX_CALLS and time.perf_counter() < end):
-        started = time.perf_counter()
-        call(argument)
-        times.append(1000 * (time.perf_counter() - started))
+    times = time_calls({"": lambda: call(argument)})[""]
     low, median, high = np.percentile(times, [25, 50, 75])
     return Timing(median=float(median), low=float(low), high=float(high), num_calls=len(times))
 
