@@ -160,7 +160,7 @@ def operators(content: bytes) -> list[Any]:
 @pytest.mark.parametrize("name", ["spectrogram_float", "spectrogram_int8"])
 @pytest.mark.usefixtures("_registered")
 def test_as_litert_and_back(name: str, tmp_path: Path) -> None:
-    content, inputs, expected = record.load(f"custom/{name}")
+    content, [(inputs, expected)] = record.load(f"custom/{name}")
     model = ko.load_model(content)
     for theirs, ours in zip(expected, keras_outputs(model, *inputs), strict=True):
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
@@ -179,7 +179,7 @@ def test_as_litert_and_back(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_registered")
 def test_a_quantized_model_runs_on_litert_where_that_has_the_operator() -> None:
-    content, inputs, expected = record.load("custom/spectrogram_int8")
+    content, [(inputs, expected)] = record.load("custom/spectrogram_int8")
     model = ko.load_model(content)
     np.testing.assert_array_equal(model.predict(inputs[0], verbose=0), expected[0])
     assert model.engine == "litert"
@@ -204,7 +204,7 @@ def test_constants_options_and_parameters(tmp_path: Path) -> None:
 
 
 def test_one_error_names_all_and_says_what_to_do() -> None:
-    content, _, _ = record.load("custom/spectrogram_float")
+    content, _ = record.load("custom/spectrogram_float")
     with pytest.raises(ko.ModelFileError) as caught:
         ko.load_model(content)
     text = str(caught.value)

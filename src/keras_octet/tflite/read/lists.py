@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.layers import operators
 from keras_octet.tflite.graph import Operator
@@ -51,9 +52,12 @@ class _Group:
     makers: dict[int, Operator]
 
     def match(self, joined: Operator) -> list[int] | None:
-        if joined.code != "CONCATENATION" or len(joined.inputs) != 3 or joined.options is None:
+        options = joined.options
+        if joined.code != "CONCATENATION" or len(joined.inputs) != 3:
             return None
-        if joined.options.axis or joined.options.fusedActivationFunction:
+        if not isinstance(options, schema.ConcatenationOptionsT):
+            return None
+        if options.axis or options.fusedActivationFunction:
             return None
         before, item, after = (
             self._made(i, *codes)
