@@ -1,8 +1,9 @@
-"""The machine's cores, and running work on all of them."""
+"""The machine's processor and its cores, and running work on all of them."""
 
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,18 @@ def num_cores() -> int:
     except (OSError, ValueError):  # no such file, or no quota ("max")
         pass
     return cores
+
+
+@cache
+def processor() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def run_on_cores(work: Callable[[], None], num_workers: int) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from keras_octet.cores import num_cores
+from keras_octet.cores import num_cores, processor
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source
 from keras_octet.engines.litert import LITERT
 from keras_octet.engines.openvino import OPENVINO
@@ -153,18 +150,6 @@ def _time(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
 def _round_up(count: int) -> int:
     """The next power of two."""
     return 1 << (count - 1).bit_length()
-
-
-@cache
-def processor() -> str:
-    """The processor's name."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 AUTO = Engine(name="auto", package="ai_edge_litert", exact=False, compile=AutoProgram)

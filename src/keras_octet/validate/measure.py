@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import platform
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_octet.capture.graph import functional_of, iter_nodes
+from keras_octet.cores import num_cores, processor
 from keras_octet.errors import ExportError
 from keras_octet.exportable import ExportableModel
 from keras_octet.model import QuantizedModel
@@ -169,26 +169,11 @@ def describe_machine() -> dict[str, str]:
     from importlib.metadata import version
 
     return {
-        "processor": _processor(),
-        "cores": str(_num_cores()),
+        "processor": processor(),
+        "cores": str(num_cores()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
         "keras_octet": version("keras-octet"),
     }
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1] for line in text.splitlines() if line.startswith("model name")]
-    return " ".join(names[0].split()) if names else platform.machine()
