@@ -362,7 +362,7 @@ def inspect(
 )
 def bench(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="Models: .keras, .h5 or .tflite.")
+        list[Path], typer.Argument(metavar="MODEL", help="Models: .keras, .h5 or .tflite.")
     ],
     engine: Annotated[
         list[EngineName] | None,
@@ -388,7 +388,7 @@ def bench(
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0, help="To spend on each figure of each model.")
+        float, typer.Option(min=0, metavar="S", help="To spend on each figure of each model.")
     ] = 2.0,
     data: Annotated[
         str | None,
