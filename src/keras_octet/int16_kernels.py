@@ -8,6 +8,7 @@ Sources: LiteRT's reference kernels; gemmlowp.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from keras_octet.arithmetic import F32
 from keras_octet.gemmlowp import gemmlowp_requantize, quantize_multiplier
+from keras_octet.lstm_kernels import GATE_FRACTION_BITS, sigmoid_table
+from keras_octet.lstm_kernels import tanh_table as fixed_point_tanh_table
 from keras_octet.qparams import INTEGER_RANGES, QParams, round_half_away
 
 ALL_INT16 = np.arange(-(2**15), 2**15, dtype=np.int64)
@@ -23,8 +26,6 @@ _LOGISTIC_STEPS = 24.0
 _SIXTEEN_BITS = 2.0**16 - 1
 # The exponential is looked up in [-10, 0].
 _LOWEST_EXPONENT = 10.0
-# Scales at which LiteRT runs other arithmetic, which depends on the position in the tensor.
-POWERS_OF_TWO = {"sigmoid": (2.0**-12,), "tanh": (2.0**-12, 2.0**-11)}
 
 
 def values_of(qparams: QParams) -> np.ndarray:
@@ -105,7 +106,9 @@ def _interpolate(positions: np.ndarray, bits: int) -> np.ndarray:
 
 
 def logistic_table(source: QParams) -> np.ndarray:
-    """LOGISTIC; the output has scale 2**-15."""
+    """LOGISTIC; the output has scale 2**-15. In fixed point of an input with scale 2**-12."""
+    if source.scale == 2.0**-GATE_FRACTION_BITS:
+        return sigmoid_table().astype(np.int16)
     positions = _logistic_positions(source.scale)
     values = np.where(np.abs(positions) >> 9 >= 255, 0x7FFF << 10, _interpolate(positions, 9))
     half = 1 << 9
@@ -115,7 +118,13 @@ def logistic_table(source: QParams) -> np.ndarray:
 
 
 def tanh_table(source: QParams) -> np.ndarray:
-    """TANH, `2 * logistic(2 x) - 1`; the output has scale 2**-15."""
+    """TANH, `2 * logistic(2 x) - 1`; the output has scale 2**-15.
+
+    In fixed point of an input with scale 2**-12 or 2**-11.
+    """
+    for integer_bits in (3, 4):
+        if source.scale == 2.0 ** (integer_bits - 15):
+            return fixed_point_tanh_table(integer_bits).astype(np.int16)
     positions = _logistic_positions(source.scale)
     values = np.where(np.abs(positions) >> 8 >= 255, 0xFFFF << 8, _interpolate(positions, 8))
     one, half = 1 << 23, 1 << 7
@@ -143,10 +152,95 @@ def _sampled(
     entries = np.append(
         sample - round_half_away(error / 2), round_half_away(function(np.array(last)) * inverse)
     )
+    return _looked_up(entries)
+
+
+def _looked_up(entries: np.ndarray) -> np.ndarray:
+    """Every int16 between the two nearest of 513 entries."""
     entries = np.clip(entries, -(2**15), 2**15 - 1).astype(np.int64)
     index, fraction = 256 + (ALL_INT16 >> 7), ALL_INT16 & 0x7F
     base = entries[index]
     return base + (((entries[index + 1] - base) * fraction + 64) >> 7)
+
+
+Function = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""float32 values, and the least and largest value that the output can hold, to float32 values."""
+
+
+def _logarithm(x: np.ndarray, least: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    positive = np.where(x > 0, x, 1).astype(np.float64)
+    return np.where(x > 0, np.log(positive).astype(F32), least)
+
+
+def _inverse_square_root(x: np.ndarray, least: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    root = np.sqrt(np.where(x > 0, x, 1).astype(F32))
+    return np.where(x > 0, F32(1) / root, largest)
+
+
+def _exponential(x: np.ndarray, least: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.exp(x.astype(np.float64)).astype(F32)
+
+
+def _gelu(x: np.ndarray, least: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """`x / 2 * erfc(-x / sqrt(2))`, each step in float32."""
+    complement = np.vectorize(math.erfc)((x * F32(-math.sqrt(0.5))).astype(np.float64))
+    return F32(0.5) * x * complement.astype(F32)
+
+
+def _of_function(function: Function, source: QParams, target: QParams) -> np.ndarray:
+    """`function` by interpolation in 513 samples, worked out in float32.
+
+    An entry is moved by half of what interpolation errs in the middle between it and the next.
+    """
+    edges = np.array([-(2**15), 2**15 - 1], F32)
+    first, last = edges * F32(source.scale)
+    least, largest = edges * F32(target.scale)
+    step = (last - first) / F32(512)
+    inverse = F32(2**16) / (largest - least)
+    starts = first + np.arange(513, dtype=F32) * step
+    starts[-1] = last
+
+    def steps(x: np.ndarray) -> np.ndarray:
+        return function(x.astype(F32), least, largest).astype(F32) * inverse
+
+    def rounded(x: np.ndarray) -> np.ndarray:
+        return round_half_away(x).astype(F32)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        sample = rounded(steps(starts))
+        following = steps(first + np.arange(1, 513, dtype=F32) * step)
+        middle = rounded(steps(starts[:-1] + step / F32(2)))
+        error = rounded((following + sample[:-1]) / F32(2)) - middle
+        entries = np.append(sample[:-1] - rounded(error / F32(2)), sample[-1])
+    # What is no number counts as the least.
+    return _looked_up(np.nan_to_num(entries, nan=-(2.0**15))).astype(np.int16)
+
+
+def _absolute(source: QParams, target: QParams) -> np.ndarray:
+    magnitudes = np.abs(ALL_INT16)
+    if source.scale != target.scale:
+        ratio = float(F32(source.scale) / F32(target.scale))
+        magnitudes = gemmlowp_requantize(magnitudes, ratio)
+    return saturate(magnitudes, target)
+
+
+_FUNCTIONS: dict[str, Function] = {
+    "exp": _exponential,
+    "gelu": _gelu,
+    "log": _logarithm,
+    "rsqrt": _inverse_square_root,
+}
+FUNCTIONS = ("abs", "negative", *_FUNCTIONS)
+
+
+def function_table(name: str, source: QParams, target: QParams) -> np.ndarray:
+    """One of `FUNCTIONS` of every int16; `"negative"` negates the integer, whatever the scales."""
+    if name == "abs":
+        return _absolute(source, target)
+    if name == "negative":
+        return (-ALL_INT16).astype(np.int16)
+    return _of_function(_FUNCTIONS[name], source, target)
 
 
 @cache
@@ -169,3 +263,17 @@ def mean_multiplier(num_elements: int, source: QParams, target: QParams) -> tupl
     multiplier, exponent = quantize_multiplier(source.scale / target.scale)
     shift = min(num_elements.bit_length() - 1, 32, 31 + exponent)
     return (multiplier << shift) // num_elements, exponent - shift
+
+
+def resize_coordinates(
+    input_size: int, output_size: int, *, align_corners: bool, half_pixel_centers: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bilinear source rows of the built-in kernel: `(first, second, 10-bit weight)`."""
+    inner = 1 if align_corners and output_size > 1 else 0
+    apart = output_size - inner
+    scale = (1024 * (input_size - inner) + apart // 2) // apart
+    offset = scale // 2 - 512 if half_pixel_centers else 0
+    place = np.arange(output_size, dtype=np.int64) * scale + offset
+    first = np.maximum(np.sign(place) * (np.abs(place) // 1024), 0)
+    second = np.minimum(np.maximum(place + 1023, 0) // 1024, input_size - 1)
+    return first, second, place - 1024 * first

@@ -220,6 +220,32 @@ def maximum(x, y):
     return tf.maximum(x, y), tf.minimum(x, y)
 
 
+@case("resize_bilinear_int16", IMAGE)
+def resize_bilinear(x):
+    return tf.image.resize(x, (5, 11)), tf.compat.v1.image.resize_bilinear(x, (9, 4), True)
+
+
+@case("resize_nearest_neighbor_int16", IMAGE)
+def resize_nearest_neighbor(x):
+    return tf.image.resize(x, (5, 11), "nearest")
+
+
+@case("functions_int16", ROWS)
+def functions(x):
+    return tf.abs(x), tf.exp(x), tf.nn.gelu(x), tf.reduce_sum(x, 2), tf.sigmoid(tf.exp(x))
+
+
+@case("rsqrt_int16", ROWS)
+def rsqrt(x):
+    y = tf.nn.relu(x) + 0.5
+    return tf.math.rsqrt(y), tf.math.log(y)
+
+
+@case("conv_2d_int16_dilated", (None, 7, 6, 4))
+def conv_2d_dilated(x):
+    return tf.nn.conv2d(x, weights(3, 3, 4, 8), 1, "SAME", dilations=2)
+
+
 @case("fully_connected_int16_by_litert", (None, 12), by_litert=True)
 def fully_connected_by_litert(x):
     return tf.nn.relu(tf.nn.bias_add(x @ weights(12, 9), weights(9))) @ weights(9, 5)

@@ -159,6 +159,11 @@ UNARY: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda **kwargs: layers.Int16LeakyReLU(negative_slope=0.3, **kwargs),
     "sigmoid": lambda **kwargs: layers.Int16Activation(activation="sigmoid", **kwargs),
     "tanh": lambda **kwargs: layers.Int16Activation(activation="tanh", **kwargs),
+    "gelu": lambda **kwargs: layers.Int16Activation(activation="gelu", **kwargs),
+    **{
+        name: lambda name=name, **kwargs: layers.Int16Function(function=name, **kwargs)
+        for name in ("abs", "exp", "log", "negative", "rsqrt")
+    },
     "requantize": layers.Int16Requantize,
 }
 
@@ -171,8 +176,13 @@ def test_every_value(seed: int, name: str) -> None:
     target = int16(source.scale * 2.0**-3 if seed == 2 else source.scale * rng.uniform(0.2, 3))
     if name in ("sigmoid", "tanh"):
         target = int16(2.0**-15)
+    if name == "abs" and seed == 1:
+        target = source
     layer = UNARY[name](input_qparams=[source], output_qparams=target)
-    assert_same_bits(model_of(layer, (2**16,)), ALL[None])
+    # LiteRT takes no root of a negative number.
+    assert_same_bits(
+        model_of(layer, (2**16,)), np.maximum(ALL, 0 if name == "rsqrt" else -(2**15))[None]
+    )
 
 
 def test_every_value_between_8_and_16_bits() -> None:
@@ -187,10 +197,58 @@ def test_every_value_between_8_and_16_bits() -> None:
         assert_same_bits(keras.Model(inputs, up(inputs)), np.arange(-128, 128, dtype=np.int8)[None])
 
 
-@pytest.mark.parametrize(("name", "scale"), [("sigmoid", 2.0**-12), ("tanh", 2.0**-11)])
-def test_scales_without_exact_form(name: str, scale: float) -> None:
-    with pytest.raises(ValueError, match="Expected a scale other than"):
-        layers.Int16Activation(activation=name, input_qparams=[int16(scale)])
+@pytest.mark.parametrize(
+    ("name", "scale"), [("sigmoid", 2.0**-12), ("tanh", 2.0**-11), ("tanh", 2.0**-12)]
+)
+def test_scales_in_fixed_point(name: str, scale: float) -> None:
+    layer = layers.Int16Activation(
+        activation=name, input_qparams=[int16(scale)], output_qparams=int16(2.0**-15)
+    )
+    assert_same_bits(model_of(layer, (2**16,)), ALL[None])
+    assert_same_bits(
+        model_of(layer, (7,)), np.random.default_rng(0).permutation(ALL)[:700].reshape(-1, 7)
+    )
+
+
+def test_functions_without_exact_form() -> None:
+    with pytest.raises(ValueError, match="Received: activation='gelu_tanh'"):
+        layers.Int16Activation(activation="gelu_tanh")
+    with pytest.raises(ValueError, match="Received: 'sqrt'"):
+        layers.Int16Function(function="sqrt")
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize(
+    "placing",
+    [{}, {"align_corners": True, "half_pixel_centers": False}, {"half_pixel_centers": False}],
+)
+@pytest.mark.parametrize("size", [(9, 4), (10, 14), (1, 3)])
+def test_resizing(interpolation: str, placing: dict[str, bool], size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    qparams = int16(scale_of(rng))
+    layer = layers.Int16Resizing(
+        height=size[0],
+        width=size[1],
+        interpolation=interpolation,
+        input_qparams=[qparams],
+        output_qparams=qparams,
+        **placing,
+    )
+    assert_same_bits(model_of(layer, (5, 7, 3)), integers(rng, 4, 5, 7, 3))
+
+
+@seeds
+@pytest.mark.parametrize("axis", [(1, 2), (3,), (2, 3)])
+def test_sum(seed: int, axis: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(seed)
+    source = int16(scale_of(rng))
+    layer = layers.Int16Sum(
+        axis=axis,
+        keepdims=bool(seed % 2),
+        input_qparams=[source],
+        output_qparams=int16(source.scale * (0.5, 8.0, 2.7)[seed]),
+    )
+    assert_same_bits(model_of(layer, (7, 5, 6)), integers(rng, 100, 7, 5, 6))
 
 
 @seeds

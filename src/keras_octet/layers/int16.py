@@ -24,6 +24,7 @@ from keras_octet.layers.convolution import (
     QuantizedDepthwiseConv2D,
 )
 from keras_octet.layers.linear import QuantizedDense, QuantizedLinear
+from keras_octet.layers.movement import QuantizedResizing
 from keras_octet.layers.pooling import (
     QuantizedAveragePooling2D,
     QuantizedPooling2D,
@@ -303,92 +304,6 @@ class Int16Quantize(QuantizedLayer):
         return ops.sign(values) * (whole + ops.cast(excess <= 0, "float32"))
 
 
-class Int16Table(QuantizedLayer):
-    """int16 to int16 by lookup; subclasses build the table from the parameters."""
-
-    output_dtype = "int16"
-
-    def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        raise NotImplementedError
-
-    def call(self, inputs: Any) -> Any:
-        source = self.input_qparams[0]
-        table = self._table(source, self.output_qparams)
-        first = 128 if source.dtype == "int8" else 2**15
-        return ops.take(table, ops.cast(inputs, "int32") + first, axis=0)
-
-
-@register
-class Int16Requantize(Int16Table):
-    """The same real values under other parameters, of which one or both are int16."""
-
-    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(inputs.shape, dtype=self.output_qparams.dtype)
-
-    def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        return int16_kernels.requantize_table(source, target)
-
-
-@register
-class Int16ReLU(Int16Table):
-    """`ReLU` that no producer could fuse; `max_value` is None or 6."""
-
-    config_keys = ("max_value",)
-
-    def __init__(self, *, max_value: float | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.max_value = max_value
-
-    def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        return int16_kernels.relu_table(source, target, self.max_value)
-
-
-@register
-class Int16LeakyReLU(Int16Table):
-    """`LeakyReLU`."""
-
-    config_keys = ("negative_slope",)
-
-    def __init__(self, *, negative_slope: float = 0.3, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.negative_slope = float(negative_slope)
-
-    def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        return int16_kernels.leaky_relu_table(source, target, self.negative_slope)
-
-
-@register
-class Int16Activation(Int16Table):
-    """`"sigmoid"` or `"tanh"`; the output has scale 2**-15.
-
-    Raises:
-        ValueError: the input has a scale (2**-12, or 2**-11 for tanh) for which LiteRT computes
-            each value by its place in the tensor.
-    """
-
-    config_keys = ("activation",)
-
-    def __init__(self, *, activation: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.activation = activation
-        if activation not in int16_kernels.POWERS_OF_TWO:
-            raise ValueError(
-                f"Int16Activation computes {sorted(int16_kernels.POWERS_OF_TWO)}. "
-                f"Received: activation={activation!r}"
-            )
-        refused = int16_kernels.POWERS_OF_TWO[activation]
-        if self.input_qparams and self.input_qparams[0].scale in refused:
-            raise ValueError(
-                f"int16 {activation} of an input with scale {self.input_qparams[0].scale} has no "
-                f"form that gives LiteRT's bits. Expected a scale other than {refused}."
-            )
-
-    def _table(self, source: QParams, target: QParams) -> np.ndarray:
-        if self.activation == "tanh":
-            return int16_kernels.tanh_table(source)
-        return int16_kernels.logistic_table(source)
-
-
 @register
 class Int16Softmax(QuantizedLayer):
     """`Softmax` over the last axis; the output has scale 2**-15.
@@ -432,6 +347,60 @@ class Int16Mean(QuantizedReduction):
         count = math.prod(inputs.shape[axis] for axis in self.axis)
         pair = int16_kernels.mean_multiplier(count, self.input_qparams[0], self.output_qparams)
         return clipped(fixed_point.scaled(total, *pair), None, self.output_qparams)
+
+
+@register
+class Int16Sum(QuantizedReduction):
+    """Sum over `axis` times `si / so` in float32, rounded half away from zero."""
+
+    output_dtype = "int16"
+
+    def call(self, inputs: Any) -> Any:
+        total = ops.sum(ops.cast(inputs, "int32"), axis=self.axis, keepdims=self.keepdims)
+        ratio = np.float32(self.input_qparams[0].scale) / np.float32(self.output_qparams.scale)
+        product = ops.cast(total, "float32") * float(ratio)
+        size = ops.abs(product)
+        whole = ops.floor(size)
+        rounded = whole + ops.cast(size - whole >= 0.5, "float32")
+        low, high = INTEGER_RANGES["int16"]
+        return ops.cast(ops.clip(ops.sign(product) * rounded, low, high), "int16")
+
+
+@register
+class Int16Resizing(QuantizedResizing):
+    """`Resizing`; bilinear with weights of 10 bits, rounded half away from zero."""
+
+    output_dtype = "int16"
+
+    def _samples(self, size: int, target: int) -> Any:
+        if self.interpolation == "nearest":
+            return super()._samples(size, target)
+        return int16_kernels.resize_coordinates(
+            size,
+            target,
+            align_corners=self.align_corners,
+            half_pixel_centers=self.half_pixel_centers,
+        )
+
+    def _bilinear(self, inputs: Any, rows: Any, columns: Any) -> Any:
+        high, low = (
+            self._blended(ops.cast(part, "int32"), rows, columns) for part in bytes_of(inputs)
+        )
+        # (256 * high + low) / 2**20, whose numerator has more than 32 bits.
+        rest = ops.bitwise_and(high, 4095) * 256 + low
+        whole = ops.right_shift(high, 12) + ops.right_shift(rest, 20)
+        fraction = ops.bitwise_and(rest, (1 << 20) - 1)
+        half = (1 << 19) + ops.cast(whole < 0, "int32")
+        return ops.cast(whole + ops.cast(fraction >= half, "int32"), "int16")
+
+    def _blended(self, values: Any, rows: Any, columns: Any) -> Any:
+        (top, bottom, vertical), (left, right, horizontal) = rows, columns
+        first, last = ops.take(values, left, axis=2), ops.take(values, right, axis=2)
+        weight = ops.convert_to_tensor(horizontal.reshape(1, 1, -1, 1), "int32")
+        across = first * (1024 - weight) + last * weight
+        upper, lower = ops.take(across, top, axis=1), ops.take(across, bottom, axis=1)
+        weight = ops.convert_to_tensor(vertical.reshape(1, -1, 1, 1), "int32")
+        return upper * (1024 - weight) + lower * weight
 
 
 @register

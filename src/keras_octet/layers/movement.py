@@ -175,19 +175,23 @@ class QuantizedResize(QuantizedLayer):
 
     def call(self, inputs: Any) -> Any:
         sizes = inputs.shape[1:3]
-        samples = nearest_indices if self.interpolation == "nearest" else resize_coordinates
         rows, columns = (
-            samples(
-                size,
-                target,
-                align_corners=self.align_corners,
-                half_pixel_centers=self.half_pixel_centers,
-            )
+            self._samples(size, target)
             for size, target in zip(sizes, self._target(*sizes), strict=True)
         )
         if self.interpolation == "nearest":
             return ops.take(ops.take(inputs, rows, axis=1), columns, axis=2)
         return self._bilinear(inputs, rows, columns)
+
+    def _samples(self, size: int, target: int) -> Any:
+        """Where the values of one axis come from."""
+        samples = nearest_indices if self.interpolation == "nearest" else resize_coordinates
+        return samples(
+            size,
+            target,
+            align_corners=self.align_corners,
+            half_pixel_centers=self.half_pixel_centers,
+        )
 
     def _bilinear(self, inputs: Any, rows: Any, columns: Any) -> Any:
         """XNNPACK's 11-bit weights, horizontal then vertical, one rounding at the end."""

@@ -49,7 +49,10 @@ _INT16_VERSIONS = {
     "BATCH_MATMUL": 3,
     "CONCATENATION": 3,
     "DEQUANTIZE": 3,
+    "EXP": 2,
+    "GELU": 2,
     "LEAKY_RELU": 2,
+    "LOG": 2,
     "LOGISTIC": 3,
     "MAX_POOL_2D": 3,
     "MAXIMUM": 4,
@@ -62,9 +65,11 @@ _INT16_VERSIONS = {
     "REDUCE_MIN": 3,
     "RELU": 3,
     "RELU6": 3,
+    "RSQRT": 2,
     "SLICE": 4,
     "SOFTMAX": 3,
     "SUB": 5,
+    "SUM": 2,
     "TANH": 3,
     "TRANSPOSE": 5,
     "UNPACK": 4,
@@ -178,9 +183,10 @@ def _mul(operator: Operator, tensors: Sequence[Tensor]) -> int:
 
 
 def _resize(operator: Operator, tensors: Sequence[Tensor]) -> int:
-    if operator.options.halfPixelCenters:
+    dtype = tensors[operator.inputs[0]].dtype
+    if operator.options.halfPixelCenters and dtype != "int16":
         return 3
-    return 2 if tensors[operator.inputs[0]].dtype == "int8" else 1
+    return {"int8": 2, "int16": 4}.get(dtype, 1)
 
 
 def _tile(operator: Operator, tensors: Sequence[Tensor]) -> int:
@@ -248,7 +254,10 @@ _RULES: dict[str, Callable[[Operator, Sequence[Tensor]], int]] = {
     "GATHER": _gather,
     "CAST": _cast,
     "DEQUANTIZE": _dequantize,
-    "ABS": _by_dtype(int8=2, int32=5),
+    "ABS": _by_dtype(int8=2, int16=2, int32=5),
+    "FILL": lambda operator, tensors: {"int8": 3, "int16": 3}.get(
+        tensors[operator.inputs[1]].dtype, 1
+    ),
     "ADD": _by_dtype(int8=2, int64=4),
     "FLOOR_DIV": _by_dtype(float32=2),
     "SIGN": _by_dtype(int32=2),

@@ -98,7 +98,11 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         for size, stride, length in zip(after, strides, before, strict=True)
     )
     same = layer.padding == "same" and not cut
-    fills = same and not getattr(layer, "builtin", False)
+    builtin = getattr(layer, "builtin", False)
+    fills = same and not builtin
+    gaps = same and any(
+        size < stride for size, stride in zip(pair(layer.kernel_size), strides, strict=True)
+    )
     windows = [
         max((size - 1) * rate + 1, stride if fills else 1)
         for size, rate, stride in zip(pair(layer.kernel_size), dilation, strides, strict=True)
@@ -125,11 +129,13 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         if cut:
             whole = graph.temporary((batch, *full, layer.filters), like=target, name="whole")
         shape = graph.shape(whole)
-        if graph.dtype(inputs[0]) == "int16":
-            sizes = shape_of(graph, inputs[0], shape, 0)
+        if graph.dtype(inputs[0]) == "int16" or (builtin and not gaps):
+            # A shape computed from the input keeps the operator from being delegated.
+            open_batch = (None, *shape[1:]) if builtin else shape
+            sizes = shape_of(graph, inputs[0], open_batch, 0)
         else:
             # XNNPACK reads height and width here and takes the batch from the input, so any batch
-            # runs. A shape computed from the input would keep the operator from being delegated.
+            # runs.
             known = [1 if size is None else size for size in shape]
             sizes = graph.constant(np.array(known, np.int32), name="shape")
         biases = [bias] if getattr(layer, "use_bias", True) else []

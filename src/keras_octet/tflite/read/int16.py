@@ -8,6 +8,7 @@ from keras_octet import layers
 from keras_octet.tflite.read.binary import parameters
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.options import activation_of, padding_of
+from keras_octet.tflite.read.unary import FUNCTIONS
 from keras_octet.tflite.read.window import axes_of
 
 _BINARY = {
@@ -19,6 +20,7 @@ _POOLS = {
     "AVERAGE_POOL_2D": layers.Int16AveragePooling2D,
     "MAX_POOL_2D": layers.Int16MaxPooling2D,
 }
+_REDUCTIONS = {"MEAN": layers.Int16Mean, "SUM": layers.Int16Sum}
 
 
 def read_binary(call: ReadCall) -> Any:
@@ -50,9 +52,9 @@ def read_pool(call: ReadCall) -> Any:
     return layer(call.tensor(0))
 
 
-def read_mean(call: ReadCall) -> Any:
-    """MEAN."""
-    layer = layers.Int16Mean(
+def read_reduction(call: ReadCall) -> Any:
+    """MEAN, SUM."""
+    layer = _REDUCTIONS[call.code](
         axis=axes_of(call), keepdims=bool(call.options.keepDims), **parameters(call, 1)
     )
     return layer(call.tensor(0))
@@ -74,6 +76,18 @@ def read_activation(call: ReadCall) -> Any:
     """LOGISTIC, TANH."""
     name = {"LOGISTIC": "sigmoid", "TANH": "tanh"}[call.code]
     return layers.Int16Activation(activation=name, **parameters(call, 1))(call.tensor(0))
+
+
+def read_gelu(call: ReadCall) -> Any:
+    """GELU, not its approximation."""
+    name = "gelu_tanh" if call.options.approximate else "gelu"
+    return layers.Int16Activation(activation=name, **parameters(call, 1))(call.tensor(0))
+
+
+def read_function(call: ReadCall) -> Any:
+    """ABS, EXP, LOG, NEG, RSQRT."""
+    layer = layers.Int16Function(function=FUNCTIONS[call.code], **parameters(call, 1))
+    return layer(call.tensor(0))
 
 
 def read_softmax(call: ReadCall) -> Any:

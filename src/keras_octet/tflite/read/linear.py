@@ -112,9 +112,10 @@ def read_transpose_conv(call: ReadCall) -> Any:
         target[i] - ((source.shape[1 + i] - 1) * strides[i] + kernel.shape[1 + i] - cropped[i])
         for i in (0, 1)
     ]
-    # XNNPACK does not take windows that leave gaps under SAME padding.
+    # XNNPACK does not take windows that leave gaps under SAME padding, nor a computed shape.
     gaps = any(size < stride for size, stride in zip(kernel.shape[1:3], strides, strict=True))
-    integer = {"builtin": True} if gaps and padding == "same" and call.kind == "int8" else {}
+    builtin = (gaps and padding == "same") or call.operand(0).tensor.data is None
+    integer = {"builtin": True} if builtin and call.kind == "int8" else {}
     layer = new_layer(
         call,
         "Conv2DTranspose",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import int16, linear
+from keras_octet.tflite.read import int16, linear, window
 from keras_octet.tflite.read.call import ReadFunction
 from keras_octet.tflite.read.rows_int8 import ANY_DTYPE, INT8
 
@@ -18,6 +18,7 @@ _AS_INT8 = (
     "SELECT",
     "SELECT_V2",
     "GATHER",
+    "SPACE_TO_BATCH_ND",
     "MAXIMUM",
     "MINIMUM",
     "REDUCE_MAX",
@@ -36,12 +37,21 @@ INT16: dict[str, ReadFunction] = {
     "MUL": int16.read_binary,
     "AVERAGE_POOL_2D": int16.read_pool,
     "MAX_POOL_2D": int16.read_pool,
-    "MEAN": int16.read_mean,
+    "MEAN": int16.read_reduction,
+    "SUM": int16.read_reduction,
+    "RESIZE_BILINEAR": window.read_resize,
+    "RESIZE_NEAREST_NEIGHBOR": window.read_resize,
     "RELU": int16.read_relu,
     "RELU6": int16.read_relu,
     "LEAKY_RELU": int16.read_leaky_relu,
     "LOGISTIC": int16.read_activation,
     "TANH": int16.read_activation,
+    "GELU": int16.read_gelu,
+    "ABS": int16.read_function,
+    "EXP": int16.read_function,
+    "LOG": int16.read_function,
+    "NEG": int16.read_function,
+    "RSQRT": int16.read_function,
     "SOFTMAX": int16.read_softmax,
     "QUANTIZE": int16.read_requantize,
 }

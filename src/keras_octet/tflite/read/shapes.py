@@ -450,6 +450,7 @@ _MOVES: dict[str, Callable[[_Fold], Any]] = {
     "STRIDED_SLICE": _strided_slice,
     "GATHER": _gather,
     "BROADCAST_TO": _broadcast_to,
+    "FILL": _fill,
     "TILE": _tile,
 }
 _FOLDERS: dict[str, Callable[[_Fold], Any]] = {
@@ -462,7 +463,6 @@ _FOLDERS: dict[str, Callable[[_Fold], Any]] = {
     "CAST": _cast,
     "SELECT": _select,
     "SELECT_V2": _select,
-    "FILL": _fill,
     "BROADCAST_ARGS": _broadcast_args,
     "RANGE": _range,
     "ZEROS_LIKE": _zeros_like,

@@ -17,7 +17,7 @@ _CLIPPED: dict[str, dict[str, Any]] = {
     "RELU_N1_TO_1": {"max_value": 1.0, "min_value": -1.0},
     "RELU_0_TO_1": {"max_value": 1.0},
 }
-_FUNCTIONS = {
+FUNCTIONS = {
     "ABS": "abs",
     "EXP": "exp",
     "LOG": "log",
@@ -46,7 +46,7 @@ def read_relu(call: ReadCall) -> Any:
 
 def read_function(call: ReadCall) -> Any:
     """ABS, EXP, LOG, NEG, RSQRT, SQRT."""
-    layer = layers.QuantizedFunction(function=_FUNCTIONS[call.code], **parameters(call, 1))
+    layer = layers.QuantizedFunction(function=FUNCTIONS[call.code], **parameters(call, 1))
     return layer(call.tensor(0))
 
 

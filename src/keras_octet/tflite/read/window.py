@@ -53,7 +53,8 @@ def read_reduction(call: ReadCall) -> Any:
 def read_resize(call: ReadCall) -> Any:
     """RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR."""
     height, width = as_ints(call.constant(1))
-    layer = layers.QuantizedResizing(
+    kind = layers.Int16Resizing if call.kind == "int16" else layers.QuantizedResizing
+    layer = kind(
         height=height,
         width=width,
         interpolation=_INTERPOLATIONS[call.code],
