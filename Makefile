@@ -3,7 +3,7 @@ PYTHON ?= python
 BACKENDS := tensorflow jax torch
 PYTEST_ARGS ?= -n auto
 
-.PHONY: check lint format types test slow examples notebooks consumers docs demo $(addprefix test-,$(BACKENDS))
+.PHONY: check lint format types test slow examples notebooks consumers bench docs demo $(addprefix test-,$(BACKENDS))
 
 check: lint types test docs
 
@@ -41,6 +41,10 @@ consumers:
 	$(PYTHON) -m pip install -e ".[consumers]"
 	$(PYTHON) -m venv build/tosa-tools
 	build/tosa-tools/bin/python -m pip install tosa-tools
+
+# Side by side with what users would use instead; an hour on a quiet machine with 2 cores.
+bench:
+	$(PYTHON) -m benchmarks
 
 docs:
 	$(PYTHON) docs/generate_operations.py

@@ -1,0 +1,182 @@
+"""What is measured, one function for each table; each gives rows of one model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from benchmarks import files
+from benchmarks.contestants import CONTESTANTS
+from benchmarks.rounds import measure
+
+BACKENDS = ("tensorflow", "jax", "torch")
+NUM_SAMPLES = 512
+# For the choice of a batch size; then the best of each contestant are measured in turns.
+SCOUT_SAMPLES, SCOUT_ROUNDS, THROUGHPUT_ROUNDS = 64, 2, 5
+KERAS_ROUNDS = 5
+NUM_PROCESSES = 3
+
+Row = dict[str, Any]
+
+
+def single_calls(model: str) -> list[Row]:
+    """Milliseconds of a call on one sample, and how many times faster than float Keras."""
+    names = ["octet", "octet, auto", "LiteRT", "LiteRT, 1 thread", "LiteRT, converter's file"]
+    names += ["OpenVINO", "ONNX Runtime", "float Keras, tensorflow"]
+    measured = measure(model, [(name, None) for name in names])
+    found = {name: times for (name, _), times in measured.items()}
+    # The same file on as many threads as are best for it.
+    raw = min((found[x] for x in ("LiteRT", "LiteRT, 1 thread")), key=lambda times: times.median)
+    keras = found["float Keras, tensorflow"]
+    return [
+        {
+            "contestant": name,
+            "ms": 1e3 * times.median,
+            "over LiteRT": times.over(raw),
+            "us more than LiteRT": 1e6 * times.minus(raw),
+            "faster than float Keras": keras.over(times),
+        }
+        for name, times in found.items()
+    ]
+
+
+def throughput(model: str) -> list[Row]:
+    """Samples a second over 512 samples, each contestant at its best batch size."""
+    names = ("octet", "octet, auto", "LiteRT", "OpenVINO", "ONNX Runtime")
+    best: list[tuple[str, int | None]] = []
+    for name in names:
+        candidates: list[tuple[str, int | None]] = [
+            (name, size) for size in CONTESTANTS[name].batch_sizes
+        ]
+        if len(candidates) > 1:
+            tried = measure(model, candidates, SCOUT_SAMPLES, SCOUT_ROUNDS)
+            candidates = sorted(tried, key=lambda key: tried[key].median)
+        best += candidates[:1]
+    found = measure(model, best, NUM_SAMPLES, THROUGHPUT_ROUNDS)
+    peers = [times for key, times in found.items() if not key[0].startswith("octet")]
+    peer = min(peers, key=lambda times: times.median)
+    return [
+        {
+            "contestant": name,
+            "batch size": size,
+            "samples/s": NUM_SAMPLES / times.median,
+            "over the best peer": peer.over(times),
+        }
+        for (name, size), times in found.items()
+    ]
+
+
+def keras_path(model: str) -> list[Row]:
+    """Milliseconds of a call on the model's own layers, and over the float model's."""
+    rows = []
+    for backend in BACKENDS:
+        names = (f"float Keras, {backend}", f"octet on Keras layers, {backend}")
+        found = measure(model, [(name, None) for name in names], num_rounds=KERAS_ROUNDS)
+        reference, ours = (found.get((name, None)) for name in names)
+        if reference is None or ours is None:
+            continue
+        rows.append(
+            {
+                "backend": backend,
+                "float ms": 1e3 * reference.median,
+                "int8 ms": 1e3 * ours.median,
+                "int8 over float": ours.over(reference),
+            }
+        )
+    return rows
+
+
+def quantizing(model: str) -> list[Row]:
+    """Seconds and peak MiB to quantize with 128 samples, each in a process of its own.
+
+    The time is that of the call, the memory that of the whole process above what it had before.
+    """
+    jobs = [("converter", "tensorflow"), *(("octet", backend) for backend in BACKENDS)]
+    results = _in_turns("quantize", model, jobs)
+    reference = median(x["seconds"] for x in results["converter", "tensorflow"])
+    return [
+        {
+            "tool": tool,
+            "backend": backend,
+            "seconds": (seconds := median(x["seconds"] for x in found)),
+            "peak MiB": median(x["mib"] for x in found),
+            "over the converter": seconds / reference,
+        }
+        for (tool, backend), found in results.items()
+    ]
+
+
+def cold_start(model: str) -> list[Row]:
+    """Seconds to import, and to load a file and make the first prediction, in a new process."""
+    jobs = [
+        (what, b) for b in BACKENDS for what in ("import keras", "import octet", "float", "octet")
+    ]
+    return [
+        {"what": what, "backend": backend, "seconds": median(x["seconds"] for x in found)}
+        for (what, backend), found in _in_turns("cold_start", model, jobs).items()
+    ]
+
+
+def operators(model: str) -> list[Row]:
+    """Operators of our file and of the converter's, and how many of them XNNPACK takes."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    rows = []
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    for file in (files.OCTET_TFLITE, files.CONVERTER):
+        path = files.FOLDER / model / file
+        if not path.exists():
+            continue
+        reading = Interpreter(str(path), experimental_op_resolver_type=plain)
+        codes = Counter(x["op_name"] for x in reading._get_ops_details())
+        running = Interpreter(str(path))
+        running.allocate_tensors()
+        # Beside the operators, the delegate's partitions are listed, after them.
+        details = running._get_ops_details()
+        partitions = sum(x["op_name"] == "DELEGATE" for x in details)
+        rows.append(
+            {
+                "file": file,
+                "operators": sum(codes.values()),
+                "partitions": partitions,
+                "bytes": path.stat().st_size,
+                "codes": dict(codes.most_common()),
+            }
+        )
+    return rows
+
+
+def _in_turns(
+    task: str, model: str, jobs: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], list[Row]]:
+    """What `benchmarks.process` measures, the jobs one after the other and then again."""
+    results: dict[tuple[str, str], list[Row]] = {job: [] for job in jobs}
+    for _ in range(NUM_PROCESSES):
+        for what, backend in jobs:
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.process", task, model, what],
+                env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            results[what, backend].append(json.loads(done.stdout.splitlines()[-1]))
+    return results
+
+
+PARTS: dict[str, Callable[[str], list[Row]]] = {
+    "single_calls": single_calls,
+    "throughput": throughput,
+    "keras_path": keras_path,
+    "quantizing": quantizing,
+    "cold_start": cold_start,
+    "operators": operators,
+}
+# Those that are about tools and not about models are measured on one.
+ONE_MODEL = {"quantizing": "mobilenet_v2", "cold_start": "mobilenet_v2"}
