@@ -33,7 +33,7 @@ class Worker:
         self.contestant, self.batch_size = contestant, batch_size
         backend = CONTESTANTS[contestant].backend
         arguments = [model, contestant, str(batch_size or 0), str(num_samples)]
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115: closed by `stop`
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", *arguments],
             env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
