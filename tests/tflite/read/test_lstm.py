@@ -111,6 +111,8 @@ def test_float_is_within_its_bound(lstm: LSTM) -> None:
         assert (np.abs(called(model, x) - expected) <= bound).all()
 
 
+# Slow: some of these float files make LiteRT's own interpreter abort the process.
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("kind", ["float", "hybrid"])
 @few

@@ -22,6 +22,7 @@ SET_ROW = "SET_ROW"
 
 
 # What computes the ends of the list, the item as a row, and their sizes.
+_LEAST_INPUTS = {"SLICE": 3, "CONCATENATION": 2, "ADD": 2}
 _PARTS = ("SLICE", "CONCATENATION", "RESHAPE", "EXPAND_DIMS")
 
 
@@ -82,8 +83,11 @@ class _Group:
         return None
 
     def _made(self, index: int, *codes: str) -> Operator | None:
+        """The operator of these codes that makes a tensor; None if it lacks inputs."""
         maker = self.makers.get(index)
-        return maker if maker is not None and maker.code in codes else None
+        if maker is None or maker.code not in codes or min(maker.inputs, default=-1) < 0:
+            return None
+        return maker if len(maker.inputs) >= _LEAST_INPUTS.get(maker.code, 1) else None
 
     def _is(self, index: int, values: list[int]) -> bool:
         data = self.graph.tensors[index].data
