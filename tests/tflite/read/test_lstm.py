@@ -111,7 +111,7 @@ def test_float_is_within_its_bound(lstm: LSTM) -> None:
         assert (np.abs(called(model, x) - expected) <= bound).all()
 
 
-# Slow: some of these float files make LiteRT's own interpreter abort the process.
+# Slow: it has aborted the process on PyTorch; the cause is not known.
 @pytest.mark.slow
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("kind", ["float", "hybrid"])
