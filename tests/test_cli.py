@@ -421,6 +421,7 @@ main()
         ),
         ("writing", ["quantize", "model.keras", "--data", "data.npz", "-o"], "out.keras"),
         ("writing", ["quantize", "model.keras", "--data", "data.npz", "-o"], "out.tflite"),
+        ("writing", ["convert", "model.keras"], "out.keras"),
         ("writing", ["convert", "model.keras"], "out.tflite"),
         ("writing", ["convert", "float.tflite"], "out.keras"),
     ],
