@@ -183,3 +183,18 @@ def test_well_formed_nonsense(honest, change):
     assert isinstance(ko.load_model(repacked(honest, lambda model: None)), keras.Model)
     with pytest.raises(ko.ModelFileError):
         ko.load_model(repacked(honest, change))
+
+
+def test_sizes_of_images_are_bounded():
+    """Where pixels come from is worked out along each axis when the model is built."""
+    content = (Path(GOLDEN[0].parent) / "resize_bilinear_float.tflite").read_bytes()
+
+    def enlarge(model):
+        graph = model.subgraphs[0]
+        size = graph.tensors[graph.operators[0].inputs[1]]
+        model.buffers[size.buffer].data = np.frombuffer(
+            np.array([5, 2**27], "<i4").tobytes(), np.uint8
+        )
+
+    with pytest.raises(ko.ModelFileError, match="at most 1048576"):
+        ko.load_model(repacked(content, enlarge))

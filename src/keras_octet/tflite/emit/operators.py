@@ -141,7 +141,11 @@ def _mirror_pad(layer: Any, graph: Graph, inputs: list[int], output: int) -> Non
 
 def _fill(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     sizes = shape_of(graph, inputs[0], layer.shape, layer.axis)
-    value = graph.constant(np.array(layer.value, layer.output_type), name="value")
+    value = graph.constant(
+        np.array(layer.value, layer.output_type),
+        name="value",
+        quantization=graph.tensors[output].quantization,
+    )
     graph.operator("FILL", [sizes, value], [output], schema.FillOptionsT())
 
 

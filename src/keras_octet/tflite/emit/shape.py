@@ -291,6 +291,8 @@ def shape_of(graph: Graph, reference: int, shape: Sequence[int | None], axis: in
     rank = graph.rank(reference)
     options = schema.ShapeOptionsT(outType=schema.TensorType.INT32)
     whole = graph.then("SHAPE", [reference], options, shape=(rank,), dtype="int32")
+    if tuple(shape) == tuple(graph.shape(reference)):
+        return whole
     size = graph.temporary((), like=whole, name="size")
     strided_slice(graph, whole, size, [axis], [axis + 1], [1], shrink_axis_mask=1)
     parts = [size if x is None else ints(x) for x in shape]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from keras_octet.errors import ModelFileError
+from keras_octet.errors import ModelFileError, RecipeError
 from keras_octet.qparams import QParams
 from keras_octet.tflite.graph import Operator, Quantization, Tensor
 
@@ -207,11 +207,14 @@ def qparams_of(tensor: Tensor) -> QParams:
         raise ModelFileError(
             f"Tensor {tensor.name!r} of type {tensor.dtype} needs one scale. Received: {found}."
         )
-    return QParams(
-        scale=float(quantization.scale[0]),
-        zero_point=int(quantization.zero_point[0]),
-        dtype=tensor.dtype,
-    )
+    try:
+        return QParams(
+            scale=float(quantization.scale[0]),
+            zero_point=int(quantization.zero_point[0]),
+            dtype=tensor.dtype,
+        )
+    except RecipeError as error:
+        raise ModelFileError(f"Tensor {tensor.name!r}: {error}") from error
 
 
 def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:

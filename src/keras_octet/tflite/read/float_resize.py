@@ -12,14 +12,31 @@ from keras_octet.layers import operators
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.shapes import as_ints
 
+MAX_EDGE = 2**20
 _INTERPOLATIONS = {"RESIZE_NEAREST_NEIGHBOR": "nearest", "RESIZE_BILINEAR": "bilinear"}
 _BLOCKS = {"SPACE_TO_DEPTH": operators.SpaceToDepth, "DEPTH_TO_SPACE": operators.DepthToSpace}
+
+
+def size_of_image(call: ReadCall) -> list[int]:
+    """Height and width of the result of a RESIZE_*.
+
+    Raises:
+        ModelFileError: they are no sizes, or so large that working out where their pixels come from
+            would need more memory than the file accounts for.
+    """
+    sizes = as_ints(call.constant(1))
+    if len(sizes) != 2 or not all(0 < size <= MAX_EDGE for size in sizes):
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has size {sizes}; expected a height and a width of at most "
+            f"{MAX_EDGE}."
+        )
+    return sizes
 
 
 def read_resize(call: ReadCall) -> Any:
     """UpSampling2D or Resizing where they place samples alike: at the centres of pixels."""
     options, source = call.options, call.tensor(0)
-    height, width = as_ints(call.constant(1))
+    height, width = size_of_image(call)
     interpolation = _INTERPOLATIONS[call.code]
     if options.alignCorners or not options.halfPixelCenters or call.kind != "float":
         layer = operators.ResizeImage(

@@ -7,6 +7,7 @@ from typing import Any
 from keras_octet import layers
 from keras_octet.tflite.read.binary import parameters
 from keras_octet.tflite.read.call import ReadCall
+from keras_octet.tflite.read.float_resize import size_of_image
 from keras_octet.tflite.read.options import activation_of, padding_of
 from keras_octet.tflite.read.shapes import as_ints
 
@@ -52,7 +53,7 @@ def read_reduction(call: ReadCall) -> Any:
 
 def read_resize(call: ReadCall) -> Any:
     """RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR."""
-    height, width = as_ints(call.constant(1))
+    height, width = size_of_image(call)
     kind = layers.Int16Resizing if call.kind == "int16" else layers.QuantizedResizing
     layer = kind(
         height=height,
