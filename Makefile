@@ -48,6 +48,7 @@ bench:
 
 docs:
 	$(PYTHON) docs/generate_operations.py
+	$(PYTHON) docs/generate_tflite_operators.py
 	$(PYTHON) -m mkdocs build --strict
 
 demo:

@@ -97,9 +97,9 @@ def test_every_row_says_when_it_stays_float() -> None:
     assert len(silent) == 1
 
 
-def test_table_of_operations_is_current() -> None:
-    script = ROOT / "docs" / "generate_operations.py"
-    spec = importlib.util.spec_from_file_location("generate_operations", script)
+@pytest.mark.parametrize("name", ["generate_operations", "generate_tflite_operators"])
+def test_tables_are_current(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run `make docs`"

@@ -72,7 +72,7 @@ def is_folded(
     """Whether an operator is one that `fold` may compute: its inputs are constants or shapes."""
     if operator.code in ("SHAPE", "RANK"):
         return True
-    if operator.code not in _FOLDERS or not all(i < 0 or is_constant(i) for i in operator.inputs):
+    if operator.code not in FOLDERS or not all(i < 0 or is_constant(i) for i in operator.inputs):
         return False
     # Integers that stand for real numbers may be moved, but not added.
     return operator.code in (*_MOVES, "DEQUANTIZE") or not any(
@@ -118,7 +118,7 @@ def fold(
     call = _Fold(operator.code, operator.options, list(operands), inputs, outputs, budget)
     with np.errstate(all="ignore"):
         try:
-            made = _FOLDERS[operator.code](call)
+            made = FOLDERS[operator.code](call)
             if made is None:
                 return None
             results = made if isinstance(made, list) else [made]
@@ -453,7 +453,7 @@ _MOVES: dict[str, Callable[[_Fold], Any]] = {
     "FILL": _fill,
     "TILE": _tile,
 }
-_FOLDERS: dict[str, Callable[[_Fold], Any]] = {
+FOLDERS: dict[str, Callable[[_Fold], Any]] = {
     **dict.fromkeys(_UNARY, _unary),
     **dict.fromkeys([*_BINARY, "DIV"], _binary),
     **dict.fromkeys(_REDUCTIONS, _reduce),

@@ -1,0 +1,90 @@
+"""Write `tflite_operators.md` from the table of read functions, their bounds and the golden files.
+
+Run by `make docs`, checked by the tests.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
+
+from keras_octet.tflite.read.bounds import BOUNDS, EXACT
+from keras_octet.tflite.read.call import kind_of
+from keras_octet.tflite.read.parse import parse
+from keras_octet.tflite.read.shapes import FOLDERS
+from keras_octet.tflite.read.table import ANY, READERS
+
+PAGE = Path(__file__).with_name("tflite_operators.md")
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+KINDS = ("float", "hybrid", "int8", "int16", "integer")
+
+INTRODUCTION = """\
+<!-- Written by docs/generate_tflite_operators.py. Do not edit: `make docs`. -->
+# Operators of `.tflite` files
+
+What `load_model` reads, and how near the Keras layers come to LiteRT's default interpreter. The
+kinds: **float** tensors; **hybrid**, float tensors with integer weights; **int8** and **int16**
+tensors with scales; **integer**, every other type.
+
+*exact*: the same bits, on every backend. Otherwise the largest difference, in units in the last
+place (ulp) of each value, or of the largest value of the output. A star marks what a golden file of
+another converter tests. An empty cell is refused, with an error that names the operator.
+
+| operator | float | hybrid | int8 | int16 | integer |
+| --- | --- | --- | --- | --- | --- |
+"""
+NOTES = """\
+
+Exceptions:
+
+- `GELU` of int16 may differ by one step where the C library that LiteRT runs on does not round
+  `erfcf` correctly; its tanh approximation is refused for that reason.
+- Hybrid `TRANSPOSE_CONV` whose output shape is computed in the file, as TensorFlow's converter
+  writes it for an open batch, runs on a built-in kernel with float sums; up to 4 ulp of the largest
+  value were measured.
+- A variant that LiteRT itself does not run, and options that no converter writes, may be refused
+  although the operator is in the table.
+"""
+FOLDING = """\
+
+## Computed when the file is read
+
+Operators on constants and shapes are computed once and are gone from the model. Beside those of the
+table that can be: """
+
+
+def page() -> str:
+    """The text of the page."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for code, kind in READERS:
+        kinds[code] |= set(KINDS) if kind == ANY else {kind}
+    tested = _tested()
+    rows = []
+    for code in sorted(set(kinds) & set(vars(schema.BuiltinOperator))):
+        cells = [_cell(code, kind, kinds[code], tested) for kind in KINDS]
+        rows.append(f"| `{code}` | {' | '.join(cells)} |\n")
+    folded = ", ".join(f"`{code}`" for code in sorted(set(FOLDERS) - set(kinds)))
+    return INTRODUCTION + "".join(rows) + NOTES + FOLDING + folded + ".\n"
+
+
+def _cell(code: str, kind: str, kinds: set[str], tested: set[tuple[str, str]]) -> str:
+    if kind not in kinds:
+        return ""
+    star = " \\*" if (code, kind) in tested else ""
+    return f"{BOUNDS.get((code, kind), EXACT)}{star}"
+
+
+def _tested() -> set[tuple[str, str]]:
+    """Code and kind of every operator in the golden files."""
+    found = set()
+    for path in sorted(GOLDEN.rglob("*.tflite")):
+        for graph in parse(path.read_bytes()).subgraphs:
+            found |= {(x.code, kind_of(x, graph.tensors)) for x in graph.operators}
+    return found
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}")
