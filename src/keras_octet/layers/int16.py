@@ -215,7 +215,7 @@ class Int16Binary(QuantizedLayer):
         return keras.ops.add(first, second).shape
 
 
-class Int16Sum(Int16Binary):
+class Int16Addition(Int16Binary):
     """Both operands in units of `2**-15` of twice the larger scale, their sum requantized."""
 
     sign = 1
@@ -246,14 +246,14 @@ class Int16Sum(Int16Binary):
 
 
 @register
-class Int16Add(Int16Sum):
+class Int16Add(Int16Addition):
     """`a + b`."""
 
     block = 16
 
 
 @register
-class Int16Subtract(Int16Sum):
+class Int16Subtract(Int16Addition):
     """`a - b`."""
 
     sign = -1

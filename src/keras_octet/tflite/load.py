@@ -14,7 +14,7 @@ from keras_octet.exportable import ExportableModel
 from keras_octet.layers import Constant, QuantizedLayer
 from keras_octet.model import QuantizedModel
 from keras_octet.tflite.file import FILE_IDENTIFIER
-from keras_octet.tflite.read import build, parse
+from keras_octet.tflite.read import parse
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
@@ -37,6 +37,9 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
     """
     if isinstance(source, (str, os.PathLike)) and not is_tflite(source):
         return keras.saving.load_model(source, **kwargs)
+    # The whole table of operators, which only reading a file needs.
+    from keras_octet.tflite.read.builder import build
+
     data = _read(source)
     built = build(parse(data), signature)
     quantized = bool(built.info.tensor_qparams) or any(

@@ -1,6 +1,5 @@
-"""Reading `.tflite`: bytes, to a parsed file, to a functional Keras model."""
+"""Reading `.tflite`: bytes, to a parsed file (`parse`), to a functional Keras model (`builder`)."""
 
-from keras_octet.tflite.read.builder import BuiltGraph, build
 from keras_octet.tflite.read.parse import TFLiteFile, parse
 
-__all__ = ["BuiltGraph", "TFLiteFile", "build", "parse"]
+__all__ = ["TFLiteFile", "parse"]
