@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 
 import keras_octet as ko
-from keras_octet.layers import QuantizedConv2D, QuantizedDense
+from keras_octet.layers import QuantizedConv2D, QuantizedDense, QuantizedLinear
 from tests.models import MODELS, convolutional, dense_model, images, make, randomize
 
 L = keras.layers
@@ -338,6 +338,20 @@ def test_set_weights_reaches_both_paths():
     assert not np.array_equal(before, after)
     other.engine = "keras"
     np.testing.assert_array_equal(other.predict(x, verbose=0), after)
+
+
+def test_a_variable_assigned_reaches_both_paths():
+    model, calibration, x = make("convolutional")
+    q = ko.quantize(model, calibration)
+    before = q.predict(x, verbose=0)
+    layer = next(layer for layer in q.layers if isinstance(layer, QuantizedLinear))
+    layer.bias.assign(layer.bias + 500)
+    layer.kernel.assign(-layer.kernel)
+    q.engine = "litert"
+    after = q.predict(x, verbose=0)
+    assert not np.array_equal(before, after)
+    q.engine = "keras"
+    np.testing.assert_array_equal(q.predict_on_batch(x), after)
 
 
 def test_dead_channel_with_a_large_bias():

@@ -199,27 +199,17 @@ def exact_pieces(kernel: np.ndarray, largest_input: int) -> tuple[int, int]:
     return by_channel.shape[0], _num_pieces(by_position, limit) or by_position.shape[0]
 
 
-def exact_bias(
-    kernel: np.ndarray, bias: np.ndarray, zero_point: int, largest_input: int
-) -> np.ndarray | None:
-    """The float32 bias of a sum of products over inputs whose zero point is left in.
-
-    `sum((q - zero_point) * w) + bias = sum(q * w) + (bias - zero_point * sum(w))`.
+def fits_float32(kernel: np.ndarray, bias: np.ndarray, largest_input: int) -> bool:
+    """Whether float32 adds up the products of a whole kernel, and the bias, exactly in any order.
 
     Args:
         kernel: integers of shape `(*window, inputs, outputs)`; the window can have no axes.
         bias: int32 `(outputs,)`.
-        zero_point: what was not subtracted from the inputs.
-        largest_input: largest magnitude of an input.
-
-    Returns:
-        float32 `(outputs,)`; None where float32 might round the sum, in some order of adding.
+        largest_input: largest magnitude of `q - zero_point`.
     """
-    axes = tuple(range(kernel.ndim - 1))
-    weights = kernel.astype(np.int64)
-    moved = bias - zero_point * weights.sum(axis=axes)
-    largest = largest_input * np.abs(weights).sum(axis=axes) + np.abs(moved)
-    return moved.astype(np.float32) if largest.max(initial=0) <= 2**24 else None
+    magnitudes = np.abs(kernel.astype(np.int64)).sum(axis=tuple(range(kernel.ndim - 1)))
+    largest = largest_input * magnitudes + np.abs(bias.astype(np.int64))
+    return bool(largest.max(initial=0) <= 2**24)
 
 
 def _num_pieces(magnitudes: np.ndarray, limit: int) -> int | None:

@@ -42,10 +42,6 @@ class QuantizedConvolution(QuantizedLinear):
         self.padding = padding
         self.dilation_rate = tuple(dilation_rate)
 
-    @property
-    def _pads(self) -> bool:
-        return self.padding == "same" and max(self.kernel_size) > 1
-
     def _num_outputs(self, num_inputs: int) -> int:
         """Output channels."""
         raise NotImplementedError
@@ -155,10 +151,6 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
 
     def _columns(self, kernel: np.ndarray) -> np.ndarray:
         return kernel.transpose(0, 1, 3, 2)
-
-    @property
-    def _pads(self) -> bool:
-        return True
 
     def _centred_kernel(self) -> Any:
         flipped = ops.flip(super()._centred_kernel(), axis=(0, 1))

@@ -7,8 +7,8 @@ built-in kernels do.
 
 The sum runs in float32 because that is the fast kernel on every backend. It is exact while the
 magnitudes of the products of one output add up to at most 2**24; a kernel for which they could
-add up to more is cut into pieces whose int32 sums are added. Where the bias fits too, all is done
-in float32, and the zero point of the input is taken out through the bias.
+add up to more is cut into pieces whose int32 sums are added. Where the bias fits too, it is added
+in float32.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from keras import ops
 from keras_octet.arithmetic import (
     activation_bounds,
     chunk_bounds,
-    exact_bias,
     exact_pieces,
+    fits_float32,
     requantize_multiplier,
 )
 from keras_octet.builtin_kernels import clipping_bounds
@@ -72,7 +72,7 @@ class QuantizedLinear(QuantizedLayer):
         self.activation = activation
         self.per_tensor, self.builtin = per_tensor, builtin
         self._pieces: tuple[int, int] | None = None
-        self._exact_bias: np.ndarray | None = None
+        self._adds_in_float32 = False
         self._multiplier: np.ndarray | None = None
         self._fixed_point: np.ndarray | None = None
 
@@ -105,11 +105,10 @@ class QuantizedLinear(QuantizedLayer):
         """
         kernel = ops.convert_to_numpy(self.kernel)
         self._pieces = self._count_pieces(kernel)
-        if not self.builtin:
-            columns, bias = self._columns(kernel), ops.convert_to_numpy(self.bias)
-            zero_point = 0 if self._pads else self.input_qparams[0].zero_point
-            largest = self._largest_input if self._pads else 128
-            self._exact_bias = exact_bias(columns, bias, zero_point, largest)
+        bias = ops.convert_to_numpy(self.bias)
+        self._adds_in_float32 = not self.builtin and fits_float32(
+            self._columns(kernel), bias, self._largest_input
+        )
         scale = ops.convert_to_numpy(self.kernel_scale)
         source, target = self.input_qparams[0].scale, self.output_qparams.scale
         self._multiplier = requantize_multiplier(source, scale, target)
@@ -124,11 +123,6 @@ class QuantizedLinear(QuantizedLayer):
     def _columns(self, kernel: np.ndarray) -> np.ndarray:
         """The integers of the kernel, shape `(*window, inputs, outputs)`."""
         return kernel
-
-    @property
-    def _pads(self) -> bool:
-        """Whether zeros stand in the sums for inputs that are not there."""
-        return False
 
     @property
     def _largest_input(self) -> int:
@@ -168,15 +162,12 @@ class QuantizedLinear(QuantizedLayer):
         return values
 
     def call(self, inputs: Any) -> Any:
-        arranged, source = self._arrange(inputs), self.input_qparams[0]
-        if self._exact_bias is None:
-            sums = self._sum(shifted(arranged, source, "float32"))
-            return self._requantize(sums + ops.convert_to_tensor(self.bias))
-        values = (
-            shifted(arranged, source, "float32") if self._pads else ops.cast(arranged, "float32")
-        )
+        values = shifted(self._arrange(inputs), self.input_qparams[0], "float32")
+        bias = ops.convert_to_tensor(self.bias)
+        if not self._adds_in_float32:
+            return self._requantize(self._sum(values) + bias)
         sums = self._sum_of_products(self._spread(values), self._centred_kernel())
-        return self._requantize(sums + ops.convert_to_tensor(self._exact_bias))
+        return self._requantize(sums + ops.cast(bias, "float32"))
 
     def _centred_kernel(self) -> Any:
         """float32, 0 for a weight of 0."""
