@@ -281,6 +281,8 @@ def test_registering() -> None:
         register(layer=Scaled)
     with pytest.raises(ko.RegistrationError, match="class of Keras layers"):
         register(layer=dict, write=write_scaled)
+    with pytest.raises(ko.RegistrationError, match="class of Keras layers"):
+        register(layer=keras.Operation, write=write_scaled)
     with pytest.raises(ko.RegistrationError, match="Dense are written as another operator"):
         register(layer=keras.layers.Dense, write=write_scaled)
     with pytest.raises(ko.RegistrationError, match="'Mine' is not registered"):

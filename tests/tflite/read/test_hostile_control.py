@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
+from keras_octet.tflite.read import builder, shapes
 from keras_octet.tflite.run import Interpreter
 from tests.golden import record
 from tests.tflite.read.test_hostile import repacked
@@ -126,6 +128,29 @@ def condition_gives_no_bool(model: Any) -> None:
 def condition_gives_two(model: Any) -> None:
     condition, _ = of_while(model)
     model.subgraphs[condition].outputs = np.repeat(model.subgraphs[condition].outputs, 2)
+
+
+def a_constant_of_the_body_is_a_variable(model: Any) -> None:
+    _, body = of_while(model)
+    weight = tensor(model, body, operator(model, "MUL", body).inputs[1])
+    weight.isVariable, weight.buffer = True, 0
+
+
+def condition_assigns(model: Any) -> None:
+    condition, body = of_while(model)
+    graph, theirs = model.subgraphs[condition], model.subgraphs[body]
+    handle = next(i for i in graph.inputs if graph.tensors[i].type == schema.TensorType.RESOURCE)
+    read, assign = (operator(model, code, body) for code in ("READ_VARIABLE", "ASSIGN_VARIABLE"))
+    graph.tensors.append(theirs.tensors[read.outputs[0]])
+    value = len(graph.tensors) - 1
+    nothing = np.zeros(0, np.int32)
+    graph.operators += [
+        schema.OperatorT(opcodeIndex=code, inputs=np.array(inputs, np.int32), outputs=outputs)
+        for code, inputs, outputs in (
+            (read.opcodeIndex, [handle], np.array([value], np.int32)),
+            (assign.opcodeIndex, [handle, value], nothing),
+        )
+    ]
 
 
 # Branches
@@ -325,6 +350,53 @@ def test_cycles_are_named(name: str, change: Callable[[Any], None]) -> None:
     content, _ = record.load(name)
     with pytest.raises(ko.ModelFileError, match="in a cycle"):
         ko.load_model(repacked(content, change))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("while_float", a_constant_of_the_body_is_a_variable, "variable tensor inside a loop"),
+        ("read_variable_float_while", condition_assigns, "is the condition of a loop and assigns"),
+    ],
+)
+def test_what_would_compute_something_else(
+    name: str, change: Callable[[Any], None], message: str
+) -> None:
+    content, _ = record.load(name)
+    with pytest.raises(ko.ModelFileError, match=message):
+        ko.load_model(repacked(content, change))
+
+
+def test_parts_of_a_list_without_inputs() -> None:
+    """Those that are read together, in the body of a loop."""
+    content, _ = record.load("while_float_list")
+    parts = ("SLICE", "CONCATENATION", "RESHAPE", "ADD")
+    for position in range(12):
+        for kept in range(3):
+
+            def change(model: Any, position: int = position, kept: int = kept) -> None:
+                _, body = of_while(model)
+                cut = model.subgraphs[body].operators[position]
+                if model.operatorCodes[cut.opcodeIndex].builtinCode in map(CODES.get, parts):
+                    cut.inputs = np.array(cut.inputs[:kept], np.int32)
+
+            with contextlib.suppress(ko.OctetError):
+                ko.load_model(repacked(content, change))
+
+
+def test_states_of_a_file_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    content, _ = record.load("unidirectional_sequence_lstm_float_stack")
+    spent: list[int] = []
+    monkeypatch.setattr(shapes.Budget, "spend", lambda self, elements: spent.append(elements))
+    ko.load_model(content)
+    monkeypatch.undo()
+    states = [size for size in spent if size]
+    assert len(states) >= 4
+    monkeypatch.setattr(builder, "Budget", lambda elements: shapes.Budget(sum(states) - 1))
+    with pytest.raises(ko.ModelFileError, match="keeps states, of more elements"):
+        ko.load_model(content)
+    monkeypatch.setattr(builder, "Budget", lambda elements: shapes.Budget(sum(states)))
+    ko.load_model(content)
 
 
 def calls_of_calls(count: int) -> bytes:

@@ -26,7 +26,13 @@ from keras_octet.tflite.read.lists import fuse_lists
 from keras_octet.tflite.read.parse import Signature, Subgraph, TFLiteFile
 from keras_octet.tflite.read.shapes import MAX_ELEMENTS, Budget, fold, has_unknown, is_folded
 from keras_octet.tflite.read.table import find_reader
-from keras_octet.tflite.read.variables import handle_of, initializers, require_values, stored
+from keras_octet.tflite.read.variables import (
+    handle_of,
+    initializers,
+    require_unassigned,
+    require_values,
+    stored,
+)
 from keras_octet.tflite.storage import storage_of
 
 # Subgraphs inside subgraphs: a loop in a branch in a loop, and so on.
@@ -91,6 +97,8 @@ class _Nesting:
 
     def __init__(self, file: TFLiteFile) -> None:
         self.file = file
+        stored = (x.data for subgraph in file.subgraphs for x in subgraph.tensors)
+        self.budget = Budget(MAX_ELEMENTS + 4 * sum(x.size for x in stored if x is not None))
         self._open: list[int] = []
         self._operators_left = 4 * sum(len(x.operators) for x in file.subgraphs) + 64
 
@@ -197,8 +205,6 @@ class _Builder:
     def __init__(self, nesting: _Nesting, subgraph: Subgraph) -> None:
         self._nesting = nesting
         self._subgraph = subgraph
-        stored = sum(x.data.size for x in subgraph.tensors if x.data is not None)
-        self._budget = Budget(MAX_ELEMENTS + 4 * stored)
         self._values: dict[int, Any] = {}
         self._names: dict[str, int] = {}
         self._held: dict[int, keras.KerasTensor] = {}
@@ -208,7 +214,7 @@ class _Builder:
         self._storage: dict[int, dict[str, Any]] = {}
         self.tensor_qparams: dict[str, QParams] = {}
         self.variables: dict[Handle, keras.KerasTensor] = {}
-        self._starts: dict[Handle, keras.KerasTensor] = {}
+        self.starts: dict[Handle, keras.KerasTensor] = {}
         self._initial_values: dict[Handle, np.ndarray] | None = None
 
     def run(
@@ -256,7 +262,7 @@ class _Builder:
         outputs = [self._output(index, inputs[0]) for index in graph.outputs]
         if arguments is None:
             require_handles(graph, self.output_handles(), ())
-            outputs[0] = stored(self._starts, self.variables, outputs[0])
+            outputs[0] = stored(self.starts, self.variables, outputs[0])
         return inputs, outputs
 
     def initial_values(self) -> dict[Handle, np.ndarray]:
@@ -339,6 +345,7 @@ class _Builder:
             submodel=self._submodel,
             variables=self.variables,
             initial_values=self._initial_values,
+            budget=self._nesting.budget,
         )
         try:
             results = read(call)
@@ -389,7 +396,7 @@ class _Builder:
             [x and (x.value if x.constant is None else x.constant) for x in inputs],
             [None if x is None else x.tensor for x in inputs],
             [tensors[i] for i in operator.outputs],
-            self._budget,
+            self._nesting.budget,
         )
 
     def _bind(self, index: int, value: Any) -> None:
@@ -401,7 +408,7 @@ class _Builder:
             )
         if isinstance(value, Handle):
             value = self.variables[value]
-            self._starts.setdefault(self._values[index], value)
+            self.starts.setdefault(self._values[index], value)
         if not isinstance(value, keras.KerasTensor):
             return
         tensor, name = self._subgraph.tensors[index], tensor_name(value)
@@ -415,6 +422,11 @@ class _Builder:
         tensor = self._subgraph.tensors[index]
         value = self._values.get(index, tensor.data)
         if value is None and tensor.is_variable:
+            if self._initial_values is None:
+                raise ModelFileError(
+                    f"{tensor.name!r} is a variable tensor inside a loop or branch, which is not "
+                    "supported."
+                )
             return Operand(tensor)
         if value is None:
             value = np.zeros([size or 0 for size in tensor.shape], np.float32)
@@ -467,6 +479,7 @@ class _Builder:
         reference: keras.KerasTensor | None = None,
         returns: Sequence[Handle | None] = (),
         values_of: Sequence[Handle] = (),
+        assigns: bool = True,
     ) -> keras.Model:
         with self._nesting.enter(index) as nesting:
             subgraph = nesting.file.subgraphs[index]
@@ -475,6 +488,8 @@ class _Builder:
             names = [subgraph.tensors[i].name for i in subgraph.inputs]
             inputs, outputs = builder.run(names, arguments, reference)
         require_handles(subgraph, builder.output_handles(), returns)
+        if not assigns:
+            require_unassigned(subgraph, builder.starts, builder.variables)
         outputs += [builder.variables[handle] for handle in values_of]
         return ExportableModel(
             inputs,

@@ -12,6 +12,7 @@ import numpy as np
 from keras_octet.errors import ModelFileError, RecipeError
 from keras_octet.qparams import QParams
 from keras_octet.tflite.graph import Operator, Quantization, Tensor
+from keras_octet.tflite.read.shapes import Budget
 
 # Elements of a constant that may stand in the configuration of a model, which is JSON.
 MAX_ARGUMENT = 1024
@@ -39,6 +40,7 @@ class SubmodelFunction(Protocol):
         reference: keras.KerasTensor | None = None,
         returns: Sequence[Handle | None] = (),
         values_of: Sequence[Handle] = (),
+        assigns: bool = True,
     ) -> keras.Model:
         """The model, whose inputs are as `arguments`.
 
@@ -48,6 +50,7 @@ class SubmodelFunction(Protocol):
             reference: the one input of a model without arguments.
             returns: which variable each output of the subgraph must be; none by default.
             values_of: variables whose values are outputs, after those of the subgraph.
+            assigns: whether it may assign variables.
         """
         ...
 
@@ -102,6 +105,7 @@ class ReadCall:
             `SubmodelFunction`.
         variables: the value of each variable at this point; an operator may replace it.
         initial_values: of the variables of the file; None inside loops and branches.
+        budget: bounds what constants and states of the file may take.
         operator_name: the layer that reads the inputs, where that is not the one called `name`.
     """
 
@@ -117,6 +121,7 @@ class ReadCall:
     submodel: SubmodelFunction
     variables: dict[Handle, keras.KerasTensor]
     initial_values: Mapping[Handle, np.ndarray] | None
+    budget: Budget
     operator_name: str = ""
 
     @property

@@ -18,7 +18,7 @@ def read_while(call: ReadCall) -> Any:
     """WHILE: a variable among the values is its own next value."""
     arguments = _arguments(call, 0)
     values = [x.value for x in arguments]
-    condition = call.submodel(call.options.condSubgraphIndex, arguments)
+    condition = call.submodel(call.options.condSubgraphIndex, arguments, assigns=False)
     handles = [x.handle for x in arguments]
     body = call.submodel(call.options.bodySubgraphIndex, arguments, returns=handles)
     (holds,) = _expect(call, "condition", condition.outputs, 1)

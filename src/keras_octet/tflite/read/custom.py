@@ -143,7 +143,9 @@ def register_custom_operator(
             f"To write {code!r}, both the class of its layer and a function are needed. Received: "
             f"layer={layer!r}, write={write!r}"
         )
-    if layer is not None and not (isinstance(layer, type) and issubclass(layer, keras.Operation)):
+    if layer is not None and not (
+        isinstance(layer, type) and issubclass(layer, keras.layers.Layer)
+    ):
         raise RegistrationError(f"Expected a class of Keras layers. Received: layer={layer!r}")
     if code in _REGISTERED:
         raise RegistrationError(

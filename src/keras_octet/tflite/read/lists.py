@@ -21,8 +21,8 @@ SET_ROW = "SET_ROW"
 """The operator that stands for such a group; no file has it."""
 
 
-# What computes the ends of the list, the item as a row, and their sizes.
 _LEAST_INPUTS = {"SLICE": 3, "CONCATENATION": 2, "ADD": 2}
+# What computes the ends of the list, the item as a row, and their sizes.
 _PARTS = ("SLICE", "CONCATENATION", "RESHAPE", "EXPAND_DIMS")
 
 
@@ -35,11 +35,18 @@ def fuse_lists(graph: Subgraph) -> None:
         if found is not None:
             graph.operators[position] = Operator(SET_ROW, found, operator.outputs)
             fused = True
-    while fused:
-        read = {*graph.outputs, *(i for operator in graph.operators for i in operator.inputs)}
-        kept = [x for x in graph.operators if x.code not in _PARTS or read.intersection(x.outputs)]
-        fused = len(kept) < len(graph.operators)
-        graph.operators = kept
+    if fused:
+        _drop_unread(graph)
+
+
+def _drop_unread(graph: Subgraph) -> None:
+    """Take out what computed parts of the lists, and nobody reads now."""
+    read, kept = set(graph.outputs), []
+    for operator in reversed(graph.operators):
+        if operator.code not in _PARTS or read.intersection(operator.outputs):
+            read.update(operator.inputs)
+            kept.append(operator)
+    graph.operators = kept[::-1]
 
 
 def read_set_row(call: ReadCall) -> Any:

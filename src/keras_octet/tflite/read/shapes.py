@@ -18,7 +18,7 @@ from keras_octet.errors import ModelFileError
 from keras_octet.tflite.graph import Operator, Tensor
 from keras_octet.tflite.storage import dequantized
 
-# Of all that is folded in one file, over what its constants hold.
+# Of all constants and states that one file makes, over what it holds.
 MAX_ELEMENTS = 2**24
 
 
@@ -81,7 +81,7 @@ def is_folded(
 
 
 class Budget:
-    """Bounds what folding may allocate, whatever a file claims."""
+    """Bounds what constants and states may take, whatever a file claims."""
 
     def __init__(self, elements: int) -> None:
         self._left = elements
@@ -91,8 +91,8 @@ class Budget:
         self._left -= elements
         if elements < 0 or self._left < 0:
             raise ModelFileError(
-                "The file computes constants of more elements than a file of its size may: "
-                "convert the model so that they are stored, or computed from its inputs."
+                "The file computes constants, or keeps states, of more elements than a file of its "
+                "size may: convert the model so that constants are stored, or computed from inputs."
             )
 
 

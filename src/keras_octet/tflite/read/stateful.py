@@ -9,7 +9,6 @@ from keras_octet.errors import ModelFileError
 from keras_octet.layers.recurrent import RecurrentOperator
 from keras_octet.tflite.emit.stateful import ACTIVATIONS
 from keras_octet.tflite.read.call import Operand, ReadCall
-from keras_octet.tflite.read.shapes import MAX_ELEMENTS
 
 _ACTIVATION_NAMES = {value: name for name, value in ACTIVATIONS.items()}
 
@@ -114,7 +113,4 @@ class Parts:
                     f"{name} of type {tensor.dtype} and shape {tensor.shape}; expected {dtype} and "
                     f"{shape}."
                 )
-            if shape[0] * shape[1] > MAX_ELEMENTS:
-                raise self.refuse(
-                    f"{name} of shape {shape}; expected {MAX_ELEMENTS} values at most."
-                )
+            self.call.budget.spend(shape[0] * shape[1])

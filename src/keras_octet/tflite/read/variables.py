@@ -70,10 +70,29 @@ def stored(
         last: what they hold after it.
         output: some output of the model.
     """
-    for handle, start in first.items():
-        if last[handle] is not start:
-            output = start._keras_history.operation(output, update=last[handle])
+    for handle in _assigned(first, last):
+        output = first[handle]._keras_history.operation(output, update=last[handle])
     return output
+
+
+def require_unassigned(
+    graph: Subgraph,
+    first: Mapping[Handle, keras.KerasTensor],
+    last: Mapping[Handle, keras.KerasTensor],
+) -> None:
+    """Raises ModelFileError when a subgraph that may only read variables has assigned one."""
+    names = [handle.shared_name for handle in _assigned(first, last)]
+    if names:
+        raise ModelFileError(
+            f"Subgraph {graph.name!r} is the condition of a loop and assigns the variables "
+            f"{names}, which is not supported."
+        )
+
+
+def _assigned(
+    first: Mapping[Handle, keras.KerasTensor], last: Mapping[Handle, keras.KerasTensor]
+) -> list[Handle]:
+    return [handle for handle, start in first.items() if last[handle] is not start]
 
 
 def read_call_once(call: ReadCall) -> Any:
