@@ -15,9 +15,12 @@ import typer.testing
 import keras_octet as ko
 import keras_octet_cli.bench
 from keras_octet.engines import ENGINES
+from keras_octet.qparams import QParams
 from keras_octet_cli.app import app
 from keras_octet_cli.bench_results import number
 from keras_octet_cli.options import EngineName
+from tests.golden import record
+from tests.tflite.read.single import file_of, tensor
 
 QUICK = "--seconds", "0.01"
 
@@ -166,6 +169,8 @@ def test_models_of_one_name_go_by_their_paths(folder: Path, tmp_path: Path) -> N
         (["int8.keras", "--data", "wrong.npy"], "expected shape (batch, 6, 6, 2)"),
         (["any_size.keras"], "any_size.keras takes samples of any size"),
         (["odd.keras", "--engine", "litert"], "odd.keras does not run on the engine 'litert'"),
+        (["lstm.tflite", "--engine", "openvino"], "'openvino': it keeps state"),
+        (["number.tflite"], "has an input without a batch axis"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(
@@ -175,6 +180,10 @@ def test_an_error_is_one_line_and_exit_code_1(
     keras.Model(inputs, keras.layers.Dense(2)(inputs)).save("any_size.keras")
     inputs = keras.Input((4, 4, 4, 3))
     keras.Model(inputs, keras.layers.AveragePooling3D(2)(inputs)).save("odd.keras")
+    content, _ = record.load("unidirectional_sequence_lstm_float")
+    Path("lstm.tflite").write_bytes(content)
+    number = tensor((), QParams(scale=0.5, zero_point=0))
+    Path("number.tflite").write_bytes(file_of("LOGISTIC", [number], [number]))
     done = octet("bench", *arguments, *QUICK)
     assert done.exit_code == 1, done.output
     assert done.stdout == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -277,8 +278,16 @@ def wrong(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     x = np.load("digits.npz")["x"]
     np.savez("uneven.npz", x=x, y=LABELS[:-1])
     np.save("words.npy", np.array(["one", "two"]))
+    np.savez_compressed("damaged.npz", x=x)
+    content = bytearray(Path("damaged.npz").read_bytes())
+    content[100:400] = bytes(300)
+    Path("damaged.npz").write_bytes(content)
     x[3] = np.nan
     np.save("nan.npy", x)
+    twice = pyarrow.table([[1.0], [2.0]], names=["a", "a"])
+    pyarrow.parquet.write_table(twice, "twice.parquet")
+    hollow = pyarrow.array([[], []], pyarrow.list_(pyarrow.list_(pyarrow.float64())))
+    pyarrow.parquet.write_table(pyarrow.table({"image": hollow}), "hollow.parquet")
     return tmp_path
 
 
@@ -315,6 +324,9 @@ def wrong(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         (["lists.parquet"], "column 'image' has lists of 63 and of 64 values"),
         (["strings.parquet"], "column 'image' is of type string"),
         (["nine.parquet"], "column 'image' has 9 values in a row"),
+        (["twice.parquet"], "twice.parquet has more than one column 'a'"),
+        (["hollow.parquet"], "column 'image' has empty lists"),
+        (["damaged.npz"], "damaged.npz is not a NumPy file of plain arrays"),
         (["uneven.npz"], "labels for"),
         (["uneven.npz", "--limit", "9"], "Received: 149 and 150"),
         (["words.npy"], "the data"),
@@ -338,6 +350,15 @@ def test_wrong_data_is_one_line_and_exit_code_1(
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert not Path("out.json").exists()
+
+
+def test_a_numpy_file_is_what_it_holds(folder: Path, tmp_path: Path) -> None:
+    x = np.load("digits.npz")["x"]
+    shutil.copy("digits.npz", tmp_path / "archive.npy")
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, x)
+    for name in ("archive.npy", "array.npz"):
+        np.testing.assert_array_equal(load(str(tmp_path / name)), x)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 from keras_octet.calibrate.datasets import iter_batches
 from keras_octet.capture import capture
 from keras_octet.engines import EngineOptions, find_engine
-from keras_octet.errors import EngineError, ExportError, ModelFileError
+from keras_octet.errors import EngineError, ModelFileError
 from keras_octet.exportable import ExportableModel
 from keras_octet.model import QuantizedModel
 from keras_octet.timing import time_calls
@@ -142,7 +142,12 @@ def subjects_of(
         repeated = [np.resize(array, (count, *array.shape[1:])) for array in arrays]
         return keras.tree.pack_sequence_as(flat._inputs_struct, repeated)
 
-    fixed = next((t.shape[0] for t in flat.inputs if t.shape[0] is not None), None)
+    if any(not tensor.shape for tensor in flat.inputs):
+        raise EngineError(f"{name} has an input without a batch axis, and cannot be measured.")
+    sizes = {t.shape[0] for t in flat.inputs} - {None}
+    if len(sizes) > 1:
+        raise EngineError(f"{name} has inputs of different batch sizes: {sorted(sizes)}.")
+    fixed = next(iter(sizes), None)
     return [
         Subject(
             name=name,
@@ -171,17 +176,19 @@ def on_engine(
         flat._inputs_struct, flat._outputs_struct, name=flat.name, engine=engine
     )
     compiled.engine_options = options
-    with warnings.catch_warnings(), native_messages_held_back():
-        warnings.simplefilter("ignore")
+    if compiled.stateful and engine != "keras" and not find_engine(engine).stateful:
+        raise EngineError(
+            f"{name} does not run on the engine {engine!r}: it keeps state. Measure it with: "
+            "--engine litert"
+        )
+    with warnings.catch_warnings(record=True) as caught, native_messages_held_back():
+        warnings.simplefilter("always")
         compiled.predict_on_batch(x)
-    if compiled.engine != engine:  # it has gone back to Keras
-        try:
-            compiled.to_tflite()
-        except ExportError as error:
-            raise EngineError(
-                f"{name} does not run on the engine {engine!r}: {error} Measure it with: "
-                "--engine keras"
-            ) from error
+    if compiled.engine != engine:  # it has gone back to Keras, and a warning says why
+        raise EngineError(
+            f"{name} does not run on the engine {engine!r}: {caught[-1].message} Measure it with: "
+            "--engine keras"
+        )
     return compiled
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,14 @@ def load(source: str, options: DataOptions, inputs: Sequence[Any], with_labels: 
 
 
 def _read(path: Path) -> Any:
-    """The array of a `.npy` file as a memory map, or the arrays of a `.npz` file by name."""
+    """The array of a file as a memory map, or the arrays of an archive by name."""
     try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        with np.load(path, allow_pickle=False) as archive:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
             return dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CalibrationError(
             f"{path} is not a NumPy file of plain arrays: {first_line(error)} "
             "Expected one written by numpy.save or numpy.savez."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -33,6 +34,9 @@ def load(source: str, options: DataOptions, inputs: Sequence[Any], with_labels: 
     with _errors_of(path):
         table = (_CSV if path.suffix.lower() == ".csv" else _Parquet)(path)
     names = table.names
+    double = [name for name, count in Counter(names).items() if count > 1]
+    if double:
+        raise CalibrationError(f"{path} has more than one column {double[0]!r}.")
     label = options.label_column
     if label is not None and label not in names:
         raise CalibrationError(f"{path} has no column {label!r}. {_listed(names)}")
@@ -150,9 +154,6 @@ class _CSV:
                 f"{path} has numbers in its first line, {', '.join(self.names[:4])} and so on. "
                 "Expected names of columns."
             )
-        double = [name for name in self.names if self.names.count(name) > 1]
-        if double:
-            raise CalibrationError(f"{path} has more than one column {double[0]!r}.")
 
     def count(self) -> int:
         return sum(rows.num_rows for rows in self.read(self.names[:1], {self.names[0]: "string"}))
@@ -265,6 +266,10 @@ class _Rows:
         while any(fits(column.type) for fits in lists):
             self._check(~column.is_valid().to_numpy(zero_copy_only=False), name)
             lengths = np.unique(compute.list_value_length(column).to_numpy(zero_copy_only=False))
+            if not len(lengths):
+                raise CalibrationError(
+                    f"{self._path}, column {name!r} has empty lists. Expected numbers."
+                )
             if len(lengths) > 1:
                 raise CalibrationError(
                     f"{self._path}, column {name!r} has lists of {lengths[0]} and of "
