@@ -12,8 +12,6 @@ from keras_octet.tflite.read import (
     float_pooling,
     float_position,
     float_resize,
-    lstm,
-    recurrent,
 )
 from keras_octet.tflite.read.call import ReadFunction
 
@@ -43,12 +41,6 @@ FLOAT: dict[str, ReadFunction] = {
     "RESIZE_BILINEAR": float_resize.read_resize,
     "DIV": float_elementwise.read_arithmetic,
     "ROUND": float_elementwise.read_round,
-    "RNN": recurrent.read_rnn,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent.read_rnn,
-    "SVDF": recurrent.read_svdf,
-    "BIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_bidirectional_lstm,
-    "LSTM": lstm.read_lstm,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_lstm,
 }
 # Any dtype, the same function whatever the kind.
 FLOAT_OR_INTEGER: dict[str, ReadFunction] = {

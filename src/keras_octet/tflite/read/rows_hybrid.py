@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_octet.tflite.read import hybrid, linear, lstm, recurrent
+from keras_octet.tflite.read import hybrid, linear
 from keras_octet.tflite.read.call import ReadFunction
 
 HYBRID: dict[str, ReadFunction] = {
@@ -12,10 +12,4 @@ HYBRID: dict[str, ReadFunction] = {
     "TRANSPOSE_CONV": linear.read_transpose_conv,
     "BATCH_MATMUL": hybrid.read_matmul,
     "EMBEDDING_LOOKUP": hybrid.read_embedding_lookup,
-    "RNN": recurrent.read_rnn,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent.read_rnn,
-    "SVDF": recurrent.read_svdf,
-    "BIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_bidirectional_lstm,
-    "LSTM": lstm.read_lstm,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm.read_lstm,
 }

@@ -9,6 +9,7 @@ from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
 from keras_octet.tflite.read.rows_int16 import INT16
+from keras_octet.tflite.read.rows_recurrent import RECURRENT
 
 READERS: dict[tuple[str, str], ReadFunction] = {}
 ANY = "any"
@@ -40,6 +41,8 @@ def _add_all() -> None:
         ("int8", INT8),
         ("int16", INT16),
         ("hybrid", HYBRID),
+        ("float", RECURRENT),
+        ("hybrid", RECURRENT),
     ):
         for code, read in rows.items():
             add_reader(read, code, kind)
