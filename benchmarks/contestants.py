@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks import files
 
 Run = Callable[[np.ndarray], Any]
+# Not `keras_octet.cores`: the processes of others import neither it nor Keras.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
