@@ -344,8 +344,9 @@ def test_a_variable_assigned_reaches_both_paths():
     model, calibration, x = make("convolutional")
     q = ko.quantize(model, calibration)
     before = q.predict(x, verbose=0)
-    layer = next(layer for layer in q.layers if isinstance(layer, QuantizedLinear))
-    layer.bias.assign(layer.bias + 500)
+    # The last, whose every change shows in the outputs.
+    layer = [layer for layer in q.layers if isinstance(layer, QuantizedLinear)][-1]
+    layer.bias.assign(layer.bias + np.arange(layer.bias.shape[0]) * 500)
     layer.kernel.assign(-layer.kernel)
     q.engine = "litert"
     after = q.predict(x, verbose=0)

@@ -120,6 +120,13 @@ class QuantizedModel(ExportableModel):
         self._runner: Runner | None = None
         self._fits_in_progress = 0
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("engine", "engine_options"):
+            # On TensorFlow, Keras does not set what an attribute is already; these compile again.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def engine(self) -> str:
         """What runs concrete inputs; settable.

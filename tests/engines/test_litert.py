@@ -155,19 +155,20 @@ def test_thousands_of_programs_leave_no_native_memory_behind():
     float_model, calibration, x = make("dense")
     content = ko.quantize(float_model, calibration).to_tflite()
 
-    def cycle(count: int) -> None:
+    def growth(count: int) -> int:
+        before = resident_bytes()
         for i in range(count):
             # Two threads, so that thread pools come and go too, and a change of size.
             program = LiteRTProgram(content, 1 + i % 2)
             program([x[:1]])
             program([x[:3]])
         gc.collect()
+        return resident_bytes() - before
 
-    cycle(500)
-    before = resident_bytes()
-    cycle(3000)
-    # 100 bytes a cycle would be 300 kB; an interpreter of this model holds some 50 kB.
-    assert resident_bytes() - before < 2 * 2**20
+    growth(500)
+    # 100 bytes a cycle would be 300 kB; an interpreter of this model holds some 50 kB. A leak grows
+    # each time, and what the process takes once, such as an arena of the allocator, does not.
+    assert min(growth(3000) for _ in range(2)) < 2 * 2**20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
