@@ -141,7 +141,10 @@ def test_a_tflite_file_is_validated_too(folder: Path) -> None:
         (["validate", "gone.keras", "int8.keras", "--data", "test.npz"], "gone.keras: no such"),
         (["validate", "model.keras", "gone.tflite", "--data", "test.npz"], "gone.tflite"),
         (["validate", "model.keras", "int8.keras", "--data", "gone.npz"], "gone.npz: no such"),
-        (["validate", "model.keras", "test.npz", "--data", "test.npz"], "must end in .keras, .h5 or .tflite"),
+        (
+            ["validate", "model.keras", "test.npz", "--data", "test.npz"],
+            "must end in .keras, .h5 or .tflite",
+        ),
         (
             ["validate", "int8.keras", "model.keras", "--data", "test.npz"],
             "float model comes first",
