@@ -20,26 +20,44 @@ flags\t\t: fpu avx avx2 avx512f avx512bw avx512_vnni
 ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp\n"
 
 
+@pytest.fixture
+def cpuinfo(monkeypatch):
+    """Says what a machine is; None has no such file."""
+
+    def set_machine(text, machine="x86_64"):
+        def read_text(path):
+            if text is None:
+                raise FileNotFoundError(path)
+            return text
+
+        monkeypatch.setattr(Path, "read_text", read_text)
+        monkeypatch.setattr(platform, "processor", lambda: machine)
+        monkeypatch.setattr(platform, "machine", lambda: machine)
+        forget()
+
+    def forget():
+        for function in (cores.processor, cores.multiplies_bytes_exactly, cores._cpuinfo):
+            function.cache_clear()
+
+    yield set_machine
+    monkeypatch.undo()
+    forget()
+
+
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "machine", "expected", "exact"),
     [
-        (X86, "AMD EPYC with AVX512-VNNI"),
-        (X86.replace(" avx512f avx512bw avx512_vnni", ""), "AMD EPYC with AVX2"),
-        (X86.replace("avx", "x"), "AMD EPYC"),
-        (ARM, "aarch64 with NEON with dot products"),
-        ("", "aarch64"),
+        (X86, "x86_64", "AMD EPYC with AVX512-VNNI", True),
+        (X86.replace(" avx512_vnni", ""), "x86_64", "AMD EPYC with AVX512", False),
+        (X86.replace("avx512_vnni", "avx_vnni"), "x86_64", "AMD EPYC with AVX-VNNI", True),
+        (X86.replace(" avx512f avx512bw avx512_vnni", ""), "x86_64", "AMD EPYC with AVX2", False),
+        (X86.replace("avx", "x"), "x86_64", "AMD EPYC", False),
+        (ARM, "aarch64", "aarch64 with NEON with dot products", True),
+        (None, "arm64", "arm64", True),
+        (None, "AMD64", "AMD64", False),
     ],
 )
-def test_the_processor_is_named_with_what_integer_kernels_need(text, expected, monkeypatch):
-    monkeypatch.setattr(Path, "read_text", lambda self: text)
-    monkeypatch.setattr(platform, "processor", lambda: "aarch64")
-    assert cores.processor.__wrapped__() == expected
-
-
-def test_a_system_without_cpuinfo_names_the_processor(monkeypatch):
-    def missing(self):
-        raise FileNotFoundError(self)
-
-    monkeypatch.setattr(Path, "read_text", missing)
-    monkeypatch.setattr(platform, "processor", lambda: "arm")
-    assert cores.processor.__wrapped__() == "arm"
+def test_the_processor_and_what_it_has_for_integers(text, machine, expected, exact, cpuinfo):
+    cpuinfo(text, machine)
+    assert cores.processor() == expected
+    assert cores.multiplies_bytes_exactly() is exact

@@ -137,10 +137,12 @@ print(json.dumps({"modules": sorted(sys.modules)}))
 def test_import_adds_little_time_to_that_of_keras() -> None:
     program = """
 import json, time
-import keras
 started = time.process_time()
+import keras
+between = time.process_time()
 import keras_octet
-print(json.dumps({"seconds": time.process_time() - started}))
+print(json.dumps({"share": (time.process_time() - between) / (between - started)}))
 """
-    # Of this process only, and the best of three: the machine may be busy with something else.
-    assert min(run_python(program)["seconds"] for _ in range(3)) < 0.3
+    # Of this process only, and the best of three: the machine may be busy with something else. A
+    # fifth of what Keras takes is 0.4 seconds where it takes two.
+    assert min(run_python(program)["share"] for _ in range(3)) < 0.2

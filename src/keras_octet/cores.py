@@ -48,16 +48,35 @@ def processor() -> str:
 
     Virtual machines on quite different processors have the same name.
     """
+    name = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    vectors = next((name for feature, name in _VECTORS.items() if feature in _features()), None)
+    return f"{name} with {vectors}" if vectors else name
+
+
+@cache
+def multiplies_bytes_exactly() -> bool:
+    """Whether products of bytes are added in 32 bits by one instruction.
+
+    x86 processors without VNNI (and those of which that is not known) add pairs in 16 bits, which
+    saturate; so do programs that use that instruction.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "x86", "i686")
+    return not x86 or bool(_features() & {"amx_int8", "avx512_vnni", "avx_vnni"})
+
+
+def _features() -> set[str]:
+    return set(_cpuinfo().get("flags", _cpuinfo().get("Features", "")).split())
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor."""
     try:
         text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    lines = (line.partition(":") for line in text.splitlines())
-    entries = {key.strip(): value.strip() for key, _, value in reversed(list(lines))}
-    name = entries.get("model name") or platform.processor() or platform.machine()
-    features = set(entries.get("flags", entries.get("Features", "")).split())
-    vectors = next((name for feature, name in _VECTORS.items() if feature in features), None)
-    return f"{name} with {vectors}" if vectors else name
+    except OSError:  # not on macOS and Windows
+        return {}
+    lines = [line.partition(":") for line in text.splitlines()]
+    return {key.strip(): value.strip() for key, _, value in reversed(lines)}
 
 
 def run_on_cores(work: Callable[[], None], num_workers: int) -> None:
