@@ -168,7 +168,8 @@ def new_layer(
         return getattr(layers, f"Hybrid{name}")(**arguments, **hybrid)
     if weights.tensor.dtype != "int8":
         arguments["builtin"] = _runs_builtin(call, name, weights)
-    arguments["input_qparams"] = [call.operand(source).qparams]
+    operand = call.operand(source)
+    arguments["input_qparams"] = [operand.factor_qparams if name == "Dense" else operand.qparams]
     arguments["output_qparams"] = call.output_qparams
     if call.kind == "int16":
         arguments["bias_dtype"] = "int32" if _sums_in_32_bits(call, name) else "int64"
