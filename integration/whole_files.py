@@ -1,27 +1,37 @@
-"""Float models and what TensorFlow's converter makes of them, in a process of its own.
+"""Whole models and what TensorFlow's converter and the LiteRT quantizer make of them.
 
-`python -m integration.float_files NAME FOLDER` writes `model.keras`, `float32.tflite`,
-`float16.tflite` and `data.npz` with `calibration` and `examples`.
+`python -m integration.whole_files NAME FOLDER`, a process of its own, writes `model.keras`,
+`data.npz` with `calibration` and `examples`, and `KIND.tflite` for each kind that is not there yet,
+or `KIND.txt`, the reason of a converter that does not take the model.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 if __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
 import numpy as np
 from tests.tflite.support import randomized
 
 from integration.applications import application
+from integration.converters import convert, quantize_by_litert
 
 L = keras.layers
 APPLICATIONS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50", "DenseNet121")
 NAMES = (*APPLICATIONS, "transformer", "unet")
+FLOAT_KINDS = ("float32", "float16")
+BY_LITERT = "_by_litert"
+QUANTIZED_KINDS = ("dynamic", "int8", "int8_io", "int16", f"dynamic{BY_LITERT}", f"int8{BY_LITERT}")
+ROOT = Path(__file__).parents[1]
 
 
 def transformer() -> keras.Model:
@@ -50,7 +60,7 @@ def unet() -> keras.Model:
     image = keras.Input((48, 48, 3))
     wide = block(image, 8)
     middle = block(L.MaxPooling2D()(wide), 16)
-    deep = block(L.AveragePooling2D()(middle), 24)
+    deep = block(L.AveragePooling2D(2)(middle), 24)
     x = L.Concatenate()([L.UpSampling2D()(deep), middle])
     x = L.Conv2DTranspose(8, 3, strides=2, padding="same")(block(x, 16))
     x = block(L.Concatenate()([x, wide]), 8)
@@ -74,18 +84,49 @@ def model_and_data(name: str) -> tuple[keras.Model, np.ndarray, np.ndarray]:
     return model, calibration, images[:16]
 
 
-def main(name: str, folder: Path) -> None:
-    import tensorflow as tf
+def make(name: str, folder: Path) -> None:
+    """Fill `folder`, for all backends once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        [sys.executable, "-m", "integration.whole_files", name, str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=1800,
+    )
 
-    model, calibration, examples = model_and_data(name)
-    model.save(folder / "model.keras")
-    np.savez(folder / "data.npz", calibration=calibration, examples=examples)
-    for dtype in ("float32", "float16"):
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
-        if dtype == "float16":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        (folder / f"{dtype}.tflite").write_bytes(converter.convert())
+
+def main(name: str, folder: Path) -> None:
+    missing = [kind for kind in (*FLOAT_KINDS, *QUANTIZED_KINDS) if not _is_made(folder, kind)]
+    if importlib.util.find_spec("ai_edge_quantizer") is None:
+        missing = [kind for kind in missing if not kind.endswith(BY_LITERT)]
+    if not missing:
+        return
+    data = folder / "data.npz"
+    if not data.exists():
+        model, calibration, examples = model_and_data(name)
+        model.save(folder / "model.keras")
+        np.savez(data, calibration=calibration, examples=examples)
+    model = keras.saving.load_model(folder / "model.keras")
+    with np.load(data) as stored:
+        samples = [[array[None]] for array in stored["calibration"]]
+    with tempfile.TemporaryDirectory() as saved:
+        model.export(saved, format="tf_saved_model", verbose=False)
+        for kind in missing:
+            try:
+                if kind.endswith(BY_LITERT):
+                    float32 = (folder / "float32.tflite").read_bytes()
+                    content = quantize_by_litert(float32, kind.removesuffix(BY_LITERT), samples)
+                else:
+                    content = convert(saved, kind, samples)
+            except Exception as error:  # of many kinds
+                (folder / f"{kind}.txt").write_text(f"{error}"[:500], encoding="utf-8")
+            else:
+                (folder / f"{kind}.tflite").write_bytes(content)
+
+
+def _is_made(folder: Path, kind: str) -> bool:
+    return any((folder / f"{kind}.{suffix}").exists() for suffix in ("tflite", "txt"))
 
 
 if __name__ == "__main__":

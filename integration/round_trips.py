@@ -1,0 +1,110 @@
+"""A file of another converter as a Keras model, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from tests.tflite.read.test_golden import FIXED_BYTES, WRITTEN_AS, run_layers, running_operators
+
+import keras_octet as ko
+from keras_octet.tflite.read import parse
+from keras_octet.tflite.read.bounds import EXACT, bound_of
+from keras_octet.tflite.run import Interpreter
+
+ROUNDED = ("int8", "int16", "hybrid")
+
+
+def round_trip(
+    content: bytes,
+    inputs: list[np.ndarray],
+    check: Check,
+    folder: Path,
+    *,
+    same_operators: bool = True,
+) -> keras.Model:
+    """Read, computed, written again, saved and loaded.
+
+    Args:
+        content: bytes of the file.
+        inputs: one array for each input.
+        check: of what Keras computes, and then what LiteRT does.
+        folder: where to save.
+        same_operators: whether the file is written with those it has.
+
+    Returns:
+        The model from its `.keras` file.
+    """
+    before = Interpreter(content)
+    expected = before(*inputs)
+    model = ko.load_model(content)
+    for ours, theirs in zip(run_layers(model, inputs), expected, strict=True):
+        check(ours, theirs)
+
+    again = model.to_tflite()
+    after = Interpreter(again)
+    same_kernels = after.delegated() == before.delegated()
+    for ours, theirs in zip(after(*inputs), expected, strict=True):
+        if same_kernels:
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            check(ours, theirs)
+    assert after.input_names == before.input_names
+    assert after.output_names == before.output_names
+    if same_kernels:
+        assert after.partitions() == before.partitions()
+    if same_operators:
+        assert operators(again) == [WRITTEN_AS.get(code, code) for code in operators(content)]
+        assert len(after.left()) <= len(before.left())
+        assert len(after.delegated()) >= len(before.delegated())
+        assert len(again) <= 1.01 * len(content) + FIXED_BYTES
+
+    model.save(folder / "model.keras")
+    loaded = keras.saving.load_model(folder / "model.keras")
+    assert loaded.to_tflite() == again
+    return loaded
+
+
+def operators(content: bytes) -> list[str]:
+    """Codes of the operators that compute with the inputs."""
+    return [code for code, _ in running_operators(parse(content).subgraphs[0])]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How near what Keras computes must be to what LiteRT does.
+
+    Attributes:
+        tolerance: of the largest value; 0 is the same bits.
+        jumps: whether float values are rounded to integers again on the way, which now and then
+            moves one over the border to the next.
+    """
+
+    tolerance: float
+    jumps: bool
+
+    @classmethod
+    def of(cls, content: bytes, tolerance: float) -> Check:
+        """The same bits, if each operator gives them; else `tolerance`."""
+        running = running_operators(parse(content).subgraphs[0])
+        exact = bound_of(running) == EXACT
+        return cls(0.0 if exact else tolerance, any(kind in ROUNDED for _, kind in running))
+
+    def __call__(self, ours: np.ndarray, theirs: np.ndarray) -> None:
+        assert ours.shape == theirs.shape
+        if keras.backend.backend() == "jax" and theirs.dtype == np.int64:
+            theirs = theirs.astype(np.int32)  # JAX has no int64 unless told to
+        assert ours.dtype == theirs.dtype
+        if not self.tolerance or theirs.dtype.kind != "f":
+            np.testing.assert_array_equal(ours, theirs)
+            return
+        distance = np.abs(ours - theirs)
+        largest = np.abs(theirs).max(initial=0)
+        within = distance <= self.tolerance * largest
+        if self.jumps:
+            assert within.mean() > 0.99
+            assert distance.max() <= 0.02 * largest
+        else:
+            assert within.all(), distance.max()
