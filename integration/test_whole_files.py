@@ -47,6 +47,8 @@ class Files:
             return stored[name]
 
     def content(self, kind: str) -> bytes:
+        if kind not in whole_files.kinds_of(self.folder.name):
+            pytest.skip("in float only")
         path = self.folder / f"{kind}.tflite"
         if path.exists():
             return path.read_bytes()
