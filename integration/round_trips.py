@@ -58,8 +58,8 @@ def round_trip(
         assert after.partitions() == before.partitions()
     if same_operators:
         assert operators(again) == [WRITTEN_AS.get(code, code) for code in operators(content)]
+        # So as many are delegated; those on constants, such as DEQUANTIZE of float16, may be fewer.
         assert len(after.left()) <= len(before.left())
-        assert len(after.delegated()) >= len(before.delegated())
         assert len(again) <= 1.01 * len(content) + FIXED_BYTES
 
     model.save(folder / "model.keras")
