@@ -39,6 +39,9 @@ NOTES = """\
 
 Exceptions:
 
+- XLA (JAX, and TensorFlow where it compiles) makes one operation of a float product and the sum
+  after it, which rounds once. Such a pair is within half a unit in the last place of the product
+  and one of the sum.
 - `GELU` of int16 may differ by one step where the C library that LiteRT runs on does not round
   `erfcf` correctly; its tanh approximation is refused for that reason.
 - Hybrid `TRANSPOSE_CONV` whose output shape is computed in the file, as TensorFlow's converter

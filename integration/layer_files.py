@@ -23,6 +23,8 @@ import keras
 import numpy as np
 from tests.tflite.support import randomized
 
+from integration.converters import convert
+
 ROOT = Path(__file__).parents[1]
 KINDS = ("float32", "float16", "dynamic", "int8", "int16")
 CRASHED = "the converter crashed"
@@ -280,8 +282,6 @@ def main(folder: Path) -> None:
 def write(folder: Path, name: str, case: Case) -> None:
     import tempfile
 
-    import tensorflow as tf
-
     rng = np.random.default_rng(0)
     batch = case.batch
     model = model_of(case, batch)
@@ -297,7 +297,7 @@ def write(folder: Path, name: str, case: Case) -> None:
                 continue
             started.write_text(CRASHED, encoding="utf-8")
             try:
-                content = convert(tf.lite, saved, kind, samples)
+                content = convert(saved, kind, samples)
             except Exception as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 reason.write_text(first, encoding="utf-8")
@@ -307,24 +307,6 @@ def write(folder: Path, name: str, case: Case) -> None:
                 plain = content if kind == "float32" else plain
             started.unlink()
     np.savez_compressed(folder / f"{name}.npz", **examples)
-
-
-def convert(lite: Any, saved: str, kind: str, samples: list[dict[str, np.ndarray]]) -> bytes:
-    converter = lite.TFLiteConverter.from_saved_model(saved)
-    if kind != "float32":
-        converter.optimizations = [lite.Optimize.DEFAULT]
-    if kind == "float16":
-        import tensorflow as tf
-
-        converter.target_spec.supported_types = [tf.float16]
-    if kind in ("int8", "int16"):
-        converter.representative_dataset = lambda: iter(samples)
-    if kind == "int16":
-        converter.target_spec.supported_ops = [
-            lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-            lite.OpsSet.TFLITE_BUILTINS,
-        ]
-    return bytes(converter.convert())
 
 
 if __name__ == "__main__":

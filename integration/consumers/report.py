@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import tensorflow as tf
 
 from integration.consumers.ask import Answer, ask_once
 from integration.consumers.consumers import (
@@ -256,7 +257,8 @@ def _percent(share: float) -> str:
 def _versions() -> str:
     """The programs, and what made the files."""
     packages = [row.package for row in CONSUMERS.values()]
-    found = [f"{name} {metadata.version(name)}" for name in [*packages, "keras", "tensorflow"]]
+    found = [f"{name} {metadata.version(name)}" for name in [*packages, "keras"]]
+    found.append(f"tensorflow {tf.__version__}")  # its distribution may be `tensorflow-cpu`
     (tools,) = TOSA_TOOLS.parent.glob("lib/python*/site-packages/tosa_tools-*.dist-info")
     found.append(f"tosa-tools {tools.stem.split('-')[1]}")
     return ", ".join(found) + f" on Python {platform.python_version()}, {platform.machine()}"
