@@ -416,7 +416,7 @@ class _Builder:
             self.tensor_names.setdefault(name, tensor.name)
         knows = isinstance(value._keras_history.operation, QuantizedLayer)
         if not knows and tensor.quantization and tensor.dtype in INTEGER_RANGES:
-            self.tensor_qparams.setdefault(name, qparams_of(tensor))
+            self.tensor_qparams.setdefault(name, qparams_of(tensor, zeros=True))
 
     def _operand(self, index: int) -> Operand:
         tensor = self._subgraph.tensors[index]
