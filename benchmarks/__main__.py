@@ -40,8 +40,8 @@ def main(
             prepare(name)
             rows = PARTS[part](name)
             results = report.load()
-            results["machine"] = _machine()
-            results["parts"].setdefault(part, {})[name] = rows
+            entry = report.of_machine(results, _machine())
+            entry["parts"].setdefault(part, {})[name] = rows
             report.save(results)
             typer.echo(f"{part} {name}")
             for row in rows:

@@ -15,27 +15,39 @@ JSON, MARKDOWN = FOLDER / "results.json", FOLDER / "results.md"
 Results = dict[str, Any]
 
 
-def load() -> Results:
-    """What was measured before, or nothing."""
-    return json.loads(JSON.read_text()) if JSON.exists() else {"parts": {}}
+def load() -> list[Results]:
+    """What was measured before: for each machine its description, and rows by part and model."""
+    return json.loads(JSON.read_text()) if JSON.exists() else []
 
 
-def save(results: Results) -> None:
+def of_machine(results: list[Results], machine: dict[str, str]) -> Results:
+    """The entry of a processor with so many cores, made if there is none; its versions are new."""
+    for found in results:
+        if all(found["machine"][key] == machine[key] for key in ("processor", "cores")):
+            found["machine"] = machine
+            return found
+    results.append({"machine": machine, "parts": {}})
+    return results[-1]
+
+
+def save(results: list[Results]) -> None:
     for path, text in ((JSON, json.dumps(results, indent=1)), (MARKDOWN, _markdown(results))):
         with atomic_path(path) as temporary:
             temporary.write_text(text.rstrip() + "\n")
 
 
-def _markdown(results: Results) -> str:
-    machine = ", ".join(f"{key} {value}" for key, value in results["machine"].items())
-    lines = ["# Results", "", f"Written by `make bench`. {machine}.", ""]
-    for part, function in PARTS.items():
-        by_model = results["parts"].get(part)
-        if not by_model:
-            continue
-        lines += [f"## {part.replace('_', ' ').capitalize()}", ""]
-        lines += [(function.__doc__ or "").splitlines()[0], ""]
-        lines += [*_table(by_model), ""]
+def _markdown(results: list[Results]) -> str:
+    lines = ["# Results", "", "Written by `make bench`.", ""]
+    for entry in results:
+        machine = dict(entry["machine"])
+        lines += [f"## {machine.pop('processor')}, {machine.pop('cores')} cores", ""]
+        lines += [", ".join(f"{key} {value}" for key, value in machine.items()) + ".", ""]
+        for part, function in PARTS.items():
+            by_model = entry["parts"].get(part)
+            if by_model:
+                lines += [f"### {part.replace('_', ' ').capitalize()}", ""]
+                lines += [(function.__doc__ or "").splitlines()[0], ""]
+                lines += [*_table(by_model), ""]
     return "\n".join(lines)
 
 

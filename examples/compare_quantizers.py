@@ -1,10 +1,15 @@
 # %% [markdown]
-"""Four quantizers on one model, with the same data: accuracy, error, size and latency.
+"""Up to six quantizers on one model, with the same data: accuracy, error, size and latency.
 
 A small CNN with depthwise convolutions and BatchNormalization learns Fashion-MNIST (without a
 network and without Debian's package `dataset-fashion-mnist`: scikit-learn's digits). Then Keras's
-own `quantize("int8")`, TensorFlow's converter, the LiteRT quantizer (`pip install
-ai-edge-quantizer`) and Keras Octet make int8 models of it.
+own `quantize("int8")`, TensorFlow's converter and Keras Octet make int8 models of it, and so do the
+LiteRT quantizer, NNCF for OpenVINO and ONNX Runtime where they are installed:
+
+    pip install ai-edge-quantizer nncf openvino onnx onnxruntime tf2onnx
+
+Of TensorFlow's Model Optimization Toolkit (`pip install tensorflow-model-optimization tf_keras`) it
+shows what that says to a Keras 3 model.
 
 Run it with `python examples/compare_quantizers.py`; it needs TensorFlow for its converter.
 """
@@ -136,6 +141,67 @@ else:
     statistics = tool.calibrate({key: [{name: image[None]} for image in calibration]})
     content = bytes(tool.quantize(statistics).quantized_model)
     measure("LiteRT quantizer", litert(content), len(content))
+
+# %%
+# NNCF quantizes OpenVINO's form of the model, which is a graph and a file of weights.
+if find_spec("nncf") is None or find_spec("openvino") is None:
+    print("NNCF is not installed: pip install nncf openvino")
+else:
+    import nncf
+    import openvino as ov
+
+    model.export("saved_model", format="tf_saved_model", verbose=False)
+    converted = ov.convert_model("saved_model", input=[-1, *inputs.shape[1:]])
+    dataset = nncf.Dataset(calibration, lambda image: image[None])
+    ov.save_model(nncf.quantize(converted, dataset, subset_size=len(calibration)), "nncf.xml")
+    compiled = ov.compile_model("nncf.xml", "CPU", {"INFERENCE_NUM_THREADS": 1})
+    size = sum(Path(f"nncf.{suffix}").stat().st_size for suffix in ("xml", "bin"))
+    measure("NNCF, on OpenVINO", lambda image: compiled(image)[0].copy(), size)
+
+# %%
+# ONNX Runtime, after the pre-processing that its documents advise.
+if any(find_spec(name) is None for name in ("onnx", "onnxruntime", "tf2onnx")):
+    print("ONNX Runtime is not installed: pip install onnx onnxruntime tf2onnx")
+else:
+    import onnxruntime
+    import tf2onnx
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Images(CalibrationDataReader):
+        """The calibration images, one at a time."""
+
+        images = iter(calibration)
+
+        def get_next(self):
+            image = next(self.images, None)
+            return None if image is None else {"image": image[None]}
+
+    tf2onnx.convert.from_function(
+        tf.function(lambda image: model(image, training=False)),
+        input_signature=[tf.TensorSpec((None, *inputs.shape[1:]), tf.float32, name="image")],
+        opset=17,
+        output_path="float.onnx",
+    )
+    quant_pre_process("float.onnx", "prepared.onnx")
+    quantize_static("prepared.onnx", "int8.onnx", Images(), per_channel=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession("int8.onnx", options)
+    size = Path("int8.onnx").stat().st_size
+    measure("ONNX Runtime", lambda image: session.run(None, {"image": image})[0], size)
+
+# %%
+# The Model Optimization Toolkit prepares models for quantization-aware training: those of Keras 2.
+if find_spec("tensorflow_model_optimization") is None:
+    print("TFMOT is not installed: pip install tensorflow-model-optimization tf_keras")
+else:
+    import tensorflow_model_optimization as tfmot
+
+    try:
+        tfmot.quantization.keras.quantize_model(model)
+    except ValueError as error:
+        print(f"TFMOT rejects this model of Keras {keras.__version__}: {error}")
 
 # %%
 quantized = ko.quantize(model, calibration)

@@ -238,15 +238,19 @@ AUGMENTATIONS = """
 
 
 def model_of(case: Case, batch: int | None) -> keras.Model:
-    inputs = [keras.Input(batch_shape=(batch, *shape), dtype=case.dtype) for shape in case.shapes]
+    inputs = [
+        keras.Input(batch_shape=(batch, *shape), dtype=case.dtype, name=f"x{position}")
+        for position, shape in enumerate(case.shapes)
+    ]
     return randomized(keras.Model(inputs, case.function(*inputs)))
 
 
-def data_of(case: Case, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    shapes = [(count, *shape) for shape in case.shapes]
+def data_of(case: Case, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """By name: the converter has the inputs in an order of its own."""
+    shapes = {f"x{position}": (count, *shape) for position, shape in enumerate(case.shapes)}
     if case.dtype == "int32":
-        return [rng.integers(0, 9, shape).astype(np.int32) for shape in shapes]
-    return [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+        return {name: rng.integers(0, 9, x).astype(np.int32) for name, x in shapes.items()}
+    return {name: rng.normal(0, 1, x).astype(np.float32) for name, x in shapes.items()}
 
 
 def make(folder: Path) -> None:
@@ -302,7 +306,7 @@ def write(folder: Path, name: str, case: Case) -> None:
                     Path(f"{target}.tflite").write_bytes(content)
                 plain = content if kind == "float32" else plain
             started.unlink()
-    np.savez_compressed(folder / f"{name}.npz", *examples)
+    np.savez_compressed(folder / f"{name}.npz", **examples)
 
 
 if __name__ == "__main__":

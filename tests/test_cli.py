@@ -139,8 +139,9 @@ def test_a_rule_without_a_match_is_a_warning(folder: Path) -> None:
 
 
 def test_quiet_prints_nothing(folder: Path) -> None:
-    done = octet(*QUANTIZE, "-o", "out.keras", "--quiet")
-    assert (done.exit_code, done.output) == (0, "")
+    """Nor do the backend and LiteRT, which write past Python: hence a process of its own."""
+    done = start(*QUANTIZE, "-o", "out.keras", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (folder / "out.keras").exists()
 
 
@@ -519,6 +520,7 @@ def test_help_fits_a_terminal_and_has_examples(name: str) -> None:
     assert f"octet {name} " in examples
     assert "--json" in text
     assert "--quiet" in text
+    assert "<bool>" not in text
     # None is broken in two by the width.
     assert all(
         line.strip().startswith(("octet ", "-")) or not line.strip()

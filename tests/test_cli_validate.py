@@ -93,9 +93,27 @@ def test_limits_that_are_not_kept_are_exit_code_3(folder: Path) -> None:
     assert octet(*VALIDATE, *limits[:4], "--no-latency", "--quiet").exit_code == 0
 
 
-def test_quiet_prints_nothing_and_still_tells_by_its_exit_code(folder: Path) -> None:
-    done = octet(*VALIDATE, "--quiet", "--no-latency", "--min-sqnr", "99")
-    assert (done.exit_code, done.output) == (3, "")
+@pytest.mark.parametrize("option", ["--quiet", "--json", "--no-effects"])
+def test_a_limit_that_is_not_kept_is_an_error_in_one_line(folder: Path, option: str) -> None:
+    done = octet(*VALIDATE, option, "--no-latency", "--min-sqnr", "99")
+    assert done.exit_code == 3
+    assert done.stderr.startswith("error: small did not pass: SQNR is ")
+    assert done.stderr.endswith("at least 99 dB required.\n")
+    assert done.stderr.count("\n") == 1
+    assert (done.stdout == "") is (option == "--quiet")
+
+
+def test_into_a_pipe_it_prints_what_print_does(folder: Path) -> None:
+    done = octet(*VALIDATE, "--no-latency", "--report", "r[red].txt")
+    assert done.stdout == (folder / "r[red].txt").read_text() + "Wrote r[red].txt.\n"
+    assert all(line == line.rstrip() and len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_effects_can_be_left_out(folder: Path) -> None:
+    done = octet(*VALIDATE, "--no-latency", "--no-effects", "--json")
+    layers = json.loads(done.stdout)["layers"]
+    assert layers
+    assert all(row["effect"] is None for row in layers)
 
 
 def test_labels_from_a_file_and_metrics_by_name(folder: Path) -> None:
@@ -123,7 +141,10 @@ def test_a_tflite_file_is_validated_too(folder: Path) -> None:
         (["validate", "gone.keras", "int8.keras", "--data", "test.npz"], "gone.keras: no such"),
         (["validate", "model.keras", "gone.tflite", "--data", "test.npz"], "gone.tflite"),
         (["validate", "model.keras", "int8.keras", "--data", "gone.npz"], "gone.npz: no such"),
-        (["validate", "model.keras", "test.npz", "--data", "test.npz"], "must end in .keras"),
+        (
+            ["validate", "model.keras", "test.npz", "--data", "test.npz"],
+            "must end in .keras, .h5 or .tflite",
+        ),
         (
             ["validate", "int8.keras", "model.keras", "--data", "test.npz"],
             "float model comes first",
@@ -132,7 +153,6 @@ def test_a_tflite_file_is_validated_too(folder: Path) -> None:
         ([*VALIDATE, "--labels", "broken.npy"], "--labels: broken.npy is not a NumPy file"),
         ([*VALIDATE, "--labels", "short.npy"], "labels for"),
         ([*VALIDATE, "--metric", "nosuch"], "no metric 'nosuch'"),
-        ([*VALIDATE, "--max-drop", "-1"], "max_drop must be"),
         ([*VALIDATE, "--report", "r.pdf"], "saved as .json, .html or .txt"),
         ([*VALIDATE, "--report", "nowhere/r.html"], "nowhere: no such folder"),
     ],
@@ -161,6 +181,10 @@ def test_an_error_is_one_line_and_exit_code_1(
         [*VALIDATE, "--labels", "labels.txt"],
         [*VALIDATE, "--task", "clustering"],
         [*VALIDATE, "--max-drop", "little"],
+        [*VALIDATE, "--max-drop", "-1"],
+        [*VALIDATE, "--min-agreement", "98"],
+        [*VALIDATE, "--batch-size", "0"],
+        [*VALIDATE, "--layer-samples", "-1"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(folder: Path, arguments: list[str]) -> None:

@@ -122,13 +122,27 @@ print(json.dumps({"new": sorted(set(sys.modules) - before)}))
     assert not new_packages & set(BACKENDS)
 
 
+def test_import_leaves_the_tables_of_file_operators_for_when_a_file_is_read_or_written() -> None:
+    program = """
+import json, sys
+import keras_octet
+print(json.dumps({"modules": sorted(sys.modules)}))
+"""
+    modules = run_python(program)["modules"]
+    assert "keras_octet.tflite.load" in modules
+    late = ("tflite.emit", "tflite.write", "tflite.read.builder", "tflite.read.rows")
+    assert [x for x in modules if x.removeprefix("keras_octet.").startswith(late)] == []
+
+
 def test_import_adds_little_time_to_that_of_keras() -> None:
     program = """
 import json, time
-import keras
 started = time.process_time()
+import keras
+between = time.process_time()
 import keras_octet
-print(json.dumps({"seconds": time.process_time() - started}))
+print(json.dumps({"share": (time.process_time() - between) / (between - started)}))
 """
-    # Of this process only, and the best of three: the machine may be busy with something else.
-    assert min(run_python(program)["seconds"] for _ in range(3)) < 0.3
+    # Of this process only, and the best of three: the machine may be busy with something else. A
+    # fifth of what Keras takes is 0.4 seconds where it takes two.
+    assert min(run_python(program)["share"] for _ in range(3)) < 0.2

@@ -29,16 +29,54 @@ def num_cores() -> int:
     return cores
 
 
+# What integer kernels run on, the fastest first, by the names in /proc/cpuinfo.
+_VECTORS = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512bw": "AVX512",
+    "avx2": "AVX2",
+    "i8mm": "NEON with int8 products of matrices",
+    "asimddp": "NEON with dot products",
+    "asimd": "NEON",
+}
+
+
 @cache
 def processor() -> str:
-    """The processor's name."""
+    """The processor's name and, where Linux tells, the vectors that it has for integers.
+
+    Virtual machines on quite different processors have the same name.
+    """
+    name = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    vectors = next((name for feature, name in _VECTORS.items() if feature in _features()), None)
+    return f"{name} with {vectors}" if vectors else name
+
+
+@cache
+def multiplies_bytes_exactly() -> bool:
+    """Whether products of bytes are added in 32 bits by one instruction.
+
+    x86 processors without VNNI (and those of which that is not known) add pairs in 16 bits, which
+    saturate; so do programs that use that instruction.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "x86", "i686")
+    return not x86 or bool(_features() & {"amx_int8", "avx512_vnni", "avx_vnni"})
+
+
+def _features() -> set[str]:
+    return set(_cpuinfo().get("flags", _cpuinfo().get("Features", "")).split())
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not on macOS and Windows
+        return {}
+    lines = [line.partition(":") for line in text.splitlines()]
+    return {key.strip(): value.strip() for key, _, value in reversed(lines)}
 
 
 def run_on_cores(work: Callable[[], None], num_workers: int) -> None:

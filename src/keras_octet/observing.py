@@ -16,7 +16,6 @@ import numpy as np
 from keras_octet.calibrate.run import Runner, keras_runner
 from keras_octet.cores import num_cores
 from keras_octet.errors import EngineError, ExportError
-from keras_octet.tflite.write import to_tflite
 
 
 def litert_runner(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> Runner:
@@ -33,6 +32,9 @@ def litert_runner(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> 
 def _try_litert(model: keras.Model, tensors: dict[str, keras.KerasTensor]) -> Runner | None:
     if not find_spec("ai_edge_litert"):
         return None
+    # The whole table of operators, which only writing a file needs.
+    from keras_octet.tflite.write import to_tflite
+
     try:
         content = to_tflite(keras.Model(model.inputs, list(tensors.values())))
         return _LiteRTRunner(content, list(tensors))

@@ -26,10 +26,10 @@ class QParams:
     """Per-tensor quantization parameters: `real = scale * (q - zero_point)`.
 
     Attributes:
-        scale: positive, finite; rounded to float32 on construction.
+        scale: positive, finite; rounded to float32 on construction. May be 0 for int16, of a tensor
+            whose values are all zeros.
         zero_point: integer that stands for exactly 0.0, inside the range of `dtype`.
-        dtype: `"int8"`, or `"uint8"` at the inputs and outputs of some files.
-        dtype: `"int8"` or `"int16"`.
+        dtype: `"int8"` or `"int16"`, or `"uint8"` at the inputs and outputs of some files.
     """
 
     scale: float
@@ -42,7 +42,8 @@ class QParams:
                 f"QParams.dtype must be one of {sorted(INTEGER_RANGES)}. Received: {self.dtype!r}"
             )
         scale = float(np.float32(self.scale))
-        if not (np.isfinite(scale) and scale > 0.0):
+        zeros = scale == 0.0 and self.dtype == "int16"
+        if not (np.isfinite(scale) and (scale > 0.0 or zeros)):
             raise RecipeError(
                 f"QParams.scale must be positive and finite in float32. Received: {self.scale!r}"
             )

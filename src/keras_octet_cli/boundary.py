@@ -19,7 +19,22 @@ LIMITS_NOT_KEPT = 3
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-class Commands(typer.core.TyperGroup):
+class FlagsWithoutType:
+    """Options that take no value are shown without the `<bool>` that Typer has for them."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(FlagsWithoutType, typer.core.TyperCommand):
+    """One command."""
+
+
+class Commands(FlagsWithoutType, typer.core.TyperGroup):
     """The commands; wrong usage is one line too."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
@@ -62,12 +77,14 @@ def errors_as_one_line() -> Iterator[None]:
         _interrupted()
     except (ImportError, ValueError) as error:
         fail(f"Keras could not start: {error}. Check KERAS_BACKEND.")
-    from keras_octet.errors import OctetError
+    from keras_octet.errors import OctetError, ThresholdError
 
     try:
         yield
     except KeyboardInterrupt:
         _interrupted()
+    except ThresholdError as error:
+        fail(str(error), LIMITS_NOT_KEPT)
     except OctetError as error:
         fail(str(error))
     except BrokenPipeError:  # `octet inspect m.keras | head`
@@ -97,7 +114,7 @@ def _interrupted() -> NoReturn:
     raise typer.Exit(INTERRUPTED)
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, code: int = FAILED) -> NoReturn:
     """Print an error and exit."""
     error_line(message)
-    raise typer.Exit(FAILED)
+    raise typer.Exit(code)

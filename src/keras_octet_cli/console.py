@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rich.console
@@ -52,13 +53,20 @@ class Console:
         """Print one line; `[bold]` and the like are markup."""
         self._out.print(text, soft_wrap=not self._to_terminal)
 
+    def wrote(self, path: Path, detail: str = ".") -> None:
+        """Print that a file was written; `detail` follows its name."""
+        self.line(f"Wrote [bold]{escape(str(path))}[/bold]{escape(detail)}")
+
     def warning(self, text: str) -> None:
         """Print a warning, in one line; JSON has none."""
         self.line(f"[yellow]warning:[/yellow] {escape(text)}")
 
-    def print(self, value: Any) -> None:
-        """Print anything that rich can draw, at the width of the terminal."""
-        self._out.print(value)
+    def report(self, report: Any) -> None:
+        """Print a validation report: coloured and as wide as the terminal, or as `print` does."""
+        if self._to_terminal:
+            self._out.print(report)
+        else:
+            self._out.print(Text(str(report)), soft_wrap=True)
 
     def table(
         self,

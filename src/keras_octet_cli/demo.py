@@ -17,9 +17,9 @@ from keras import layers
 import keras_octet as ko
 from keras_octet.files import atomic_path
 from keras_octet.timing import time_calls
-from keras_octet_cli.backend import native_messages_held_back
 from keras_octet_cli.console import Advance, Console, byte_size, comparison
 from keras_octet_cli.demo_data import Images, load_images
+from keras_octet_cli.engine import let_engine_introduce_itself
 
 NUM_CALIBRATION_IMAGES = 128
 NUM_LATENCY_CALLS = 200
@@ -64,6 +64,7 @@ def run(output: Path | None, *, console: Console) -> None:
     console.line(f"Trained {model.count_params():,} parameters in {training_seconds:.0f} s.")
 
     calibration = images.train_images[:NUM_CALIBRATION_IMAGES]
+    let_engine_introduce_itself()
     lap = time.perf_counter()
     quantized = ko.quantize(model, calibration, progress=console.library_progress)
     quantizing_seconds = time.perf_counter() - lap
@@ -82,8 +83,6 @@ def run(output: Path | None, *, console: Console) -> None:
                 write(temporary)
         sizes = [path.stat().st_size for path in paths]
 
-    with native_messages_held_back():  # LiteRT says once that it created its delegate
-        quantized.predict_on_batch(images.test_images[:1])
     scores: list[np.ndarray] = []
     with console.progress("Predicting held-out images") as advance:
         for each in (model, quantized):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,7 +12,19 @@ from keras_octet.capture import capture
 from keras_octet.errors import ModelFileError
 from keras_octet_cli.console import first_line
 
-MODEL_SUFFIXES = (".keras", ".h5")
+KERAS_SUFFIXES = (".keras", ".h5")
+MODEL_SUFFIXES = (*KERAS_SUFFIXES, ".tflite")
+
+
+def check_suffix(path: Path, suffixes: Sequence[str] = MODEL_SUFFIXES) -> None:
+    """Check that a file is of a kind that can be read.
+
+    Raises:
+        ModelFileError: its name ends otherwise.
+    """
+    if path.suffix not in suffixes:
+        *others, last = suffixes
+        raise ModelFileError(f"{path} must end in {', '.join(others)} or {last}.")
 
 
 def load_float_model(path: Path) -> keras.Model:
@@ -21,8 +34,7 @@ def load_float_model(path: Path) -> keras.Model:
         OSError: the file is missing or cannot be read.
         ModelFileError: it is not a model that Keras can load.
     """
-    if path.suffix not in MODEL_SUFFIXES:
-        raise ModelFileError(f"{path} must end in {' or '.join(MODEL_SUFFIXES)}.")
+    check_suffix(path, KERAS_SUFFIXES)
     with path.open("rb"):  # an OSError that names the file
         pass
     try:
@@ -44,6 +56,7 @@ def load_model(path: Path) -> keras.Model:
         OSError: the file is missing or cannot be read.
         ModelFileError: it is not such a model.
     """
+    check_suffix(path)
     if path.suffix == ".tflite":
         return ko.load_model(path)
     return load_float_model(path)

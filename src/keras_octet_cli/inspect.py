@@ -10,7 +10,7 @@ from rich.markup import escape
 
 import keras_octet as ko
 from keras_octet_cli.console import Console, byte_size
-from keras_octet_cli.files import load_float_model
+from keras_octet_cli.files import check_suffix, load_float_model
 
 
 def run(path: Path, *, weights: bool, console: Console) -> None:
@@ -20,6 +20,7 @@ def run(path: Path, *, weights: bool, console: Console) -> None:
         OSError: the file cannot be read.
         OctetError: its content cannot be used.
     """
+    check_suffix(path)
     found = ko.inspect(path if path.suffix == ".tflite" else load_float_model(path))
     _show(found, path, weights, console)
     console.result(

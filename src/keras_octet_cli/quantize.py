@@ -14,6 +14,7 @@ from keras_octet.files import check_folder
 from keras_octet.observer_specs import OBSERVERS
 from keras_octet_cli.console import Console, byte_size, comparison
 from keras_octet_cli.data import Source
+from keras_octet_cli.engine import let_engine_introduce_itself
 from keras_octet_cli.files import inputs_of, load_float_model
 
 
@@ -45,6 +46,7 @@ def run(
     )
     model = load_float_model(model_path)
     data = source.load(inputs_of(model))
+    let_engine_introduce_itself()
     started = time.perf_counter()
     quantized = ko.quantize(model, data, recipe=recipe, progress=console.library_progress)
     seconds = time.perf_counter() - started
@@ -54,9 +56,10 @@ def run(
     report = quantized.report
     sizes = model_path.stat().st_size, output_path.stat().st_size
     _show(console, report)
-    console.line(
-        f"Wrote [bold]{output_path}[/bold]: {byte_size(sizes[1])}, from {byte_size(sizes[0])} "
-        f"({comparison(*sizes, less='smaller', more='larger')}), quantized in {seconds:.1f} s."
+    console.wrote(
+        output_path,
+        f": {byte_size(sizes[1])}, from {byte_size(sizes[0])} "
+        f"({comparison(*sizes, less='smaller', more='larger')}), quantized in {seconds:.1f} s.",
     )
     console.result(
         {

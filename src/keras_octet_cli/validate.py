@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 import keras_octet as ko
 from keras_octet.errors import ValidationError
 from keras_octet.files import check_folder
-from keras_octet_cli.backend import native_messages_held_back
 from keras_octet_cli.console import Console
 from keras_octet_cli.data import Source
+from keras_octet_cli.engine import let_engine_introduce_itself
 from keras_octet_cli.files import inputs_of, load_model
 
 # Parts of a report that are for its plots.
@@ -32,14 +31,16 @@ def run(
     min_agreement: float | None,
     min_sqnr: float | None,
     layer_samples: int,
+    effects: bool,
     latency: bool,
     batch_size: int,
     report_paths: Sequence[Path],
     console: Console,
-) -> bool:
-    """Validate, print and write the report; returns whether all limits are kept.
+) -> None:
+    """Validate, print and write the report.
 
     Raises:
+        ThresholdError: after all this, if a limit is not kept.
         OSError: a file cannot be read or written.
         OctetError: a model, the data, the labels or a limit cannot be used.
     """
@@ -49,7 +50,7 @@ def run(
     model, quantized = load_model(model_path), load_model(quantized_path)
     data = source.load(inputs_of(model), with_labels=True)
     check_classes(source, data, model, console)
-    _let_engine_introduce_itself()
+    let_engine_introduce_itself()
     report = ko.validate(
         model,
         quantized,
@@ -60,15 +61,16 @@ def run(
         min_agreement=min_agreement,
         min_sqnr=min_sqnr,
         layer_samples=layer_samples,
+        effects=effects,
         latency=latency,
         batch_size=batch_size,
         progress=console.library_progress,
     )
     for path in report_paths:
         report.save(path)
-    console.print(report)
+    console.report(report)
     for path in report_paths:
-        console.line(f"Wrote [bold]{path}[/bold].")
+        console.wrote(path)
     console.result(
         {
             "command": "validate",
@@ -79,7 +81,7 @@ def run(
             **without_plots(report.get_config()),
         }
     )
-    return report.passed
+    report.raise_for_failures()
 
 
 def check_classes(source: Source, data: Any, model: keras.Model, console: Console) -> None:
@@ -110,11 +112,3 @@ def without_plots(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: without_plots(item) for k, item in value.items() if k not in PLOTTED}
     return [without_plots(item) for item in value] if isinstance(value, list) else value
-
-
-def _let_engine_introduce_itself() -> None:
-    """LiteRT says once a process that it made its delegate: here, where nobody hears it."""
-    inputs = keras.Input((1,))
-    tiny = ko.QuantizedModel(inputs, keras.layers.Dense(1)(inputs))
-    with native_messages_held_back():
-        tiny.predict_on_batch(np.zeros((1, 1), np.float32))

@@ -7,6 +7,7 @@ Needs TensorFlow and, for the files named `..._by_litert`, `ai-edge-quantizer`.
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_octet.tflite.file import pack
+from keras_octet.tflite.graph import Graph
 from tests.golden.record import record
 
 BATCH = 3
@@ -27,12 +30,15 @@ class Case:
 
     Attributes:
         quantize: the float `.tflite` file to the quantized one; None for TensorFlow's converter.
+        embeds: the function gives the table of an EMBEDDING_LOOKUP, which TensorFlow's converter
+            does not write, and the quantizer gets a file of that operator.
     """
 
     function: Callable[..., Any]
     shape: Shape
     rows: int | None = None
     quantize: Callable[[bytes, np.ndarray], bytes] | None = None
+    embeds: bool = False
 
 
 CASES: dict[str, Case] = {}
@@ -53,6 +59,8 @@ def weights(*shape: int, scale: float = 0.2) -> tf.Tensor:
 
 
 def convert(case: Case) -> bytes:
+    if case.embeds:
+        return embedding(case)
     dtype = tf.float32 if case.rows is None else tf.int32
     module = tf.Module()
     module.call = tf.function(case.function, input_signature=[tf.TensorSpec(case.shape, dtype)])
@@ -61,6 +69,15 @@ def convert(case: Case) -> bytes:
     if case.quantize is None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return bytes(converter.convert())
+
+
+def embedding(case: Case) -> bytes:
+    """A float file of EMBEDDING_LOOKUP."""
+    graph, table = Graph(), np.asarray(case.function())
+    ids = graph.tensor("x", case.shape, "int32")
+    output = graph.tensor("y", (*case.shape, table.shape[1]), "float32")
+    graph.operator("EMBEDDING_LOOKUP", [ids, graph.constant(table, name="table")], [output])
+    return pack(graph, [ids], [output], ["x"], ["y"], "main")
 
 
 def values(case: Case) -> np.ndarray:
@@ -167,6 +184,22 @@ def fully_connected_odd(x):
     return tf.nn.bias_add(x @ weights(33, 18), weights(18))
 
 
+@case("fully_connected_int4_odd_static_by_litert", (None, 33), quantize=static_int4)
+def fully_connected_odd_static(x):
+    return tf.nn.relu6(tf.nn.bias_add(x @ weights(33, 18), weights(18)))
+
+
+@case("embedding_lookup_hybrid_by_litert", (None,), rows=64, quantize=dynamic(8), embeds=True)
+@case("embedding_lookup_int4_by_litert", (None,), rows=64, quantize=dynamic(4), embeds=True)
+def embedding_lookup():
+    return weights(64, 24)
+
+
+@case("embedding_lookup_int4_odd_by_litert", (None,), rows=64, quantize=dynamic(4), embeds=True)
+def embedding_lookup_odd():
+    return weights(64, 25)
+
+
 @case("conv_2d_hybrid_by_litert", IMAGE, quantize=dynamic(8))
 @case("conv_2d_int4_by_litert", IMAGE, quantize=dynamic(4))
 @case("conv_2d_int4_static_by_litert", IMAGE, quantize=static_int4)
@@ -185,8 +218,10 @@ def transpose_conv_by_litert(x):
 
 
 def main(names: list[str]) -> None:
+    global rng
     for name in names or CASES:
         found = CASES[name]
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
         content, sample = convert(found), values(found)
         if found.quantize is not None:
             content = found.quantize(content, sample)

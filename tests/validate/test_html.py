@@ -312,5 +312,15 @@ def test_it_prints(page: Any) -> None:
         assert table.value_of_css_property("overflow") == "visible"
         names = page.find_elements("css selector", ".layers tbody th")
         assert all(name.rect["height"] < 40 for name in names), "names are not cut into letters"
+        # Chromium repeats a table's head on every page, but not the buttons in it as such.
+        assert (
+            table.find_element("css selector", "thead").value_of_css_property("display")
+            == "table-header-group"
+        )
+        buttons = table.find_elements("css selector", "thead button")
+        assert {each.value_of_css_property("display") for each in buttons} == {"contents"}
+        for selector in (".layers tbody tr", "figure"):
+            for each in page.find_elements("css selector", selector):
+                assert each.value_of_css_property("break-inside") == "avoid"
     finally:
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

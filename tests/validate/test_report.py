@@ -301,6 +301,13 @@ def test_advice_to_keep_the_layers_that_bring_most() -> None:
     assert kept == {"stem", "stem_relu", "project"}
 
 
+def test_advice_where_one_layer_is_all_of_the_error() -> None:
+    trials = [FloatTrial(layers=(), sqnr=0.0), FloatTrial(layers=("logits",), sqnr=math.inf)]
+    (advice,) = advised(layer("logits", 20.0), layer("stem", math.inf), trials=trials)
+    assert "the outputs are exact instead of 0.0 dB" in advice.problem
+    assert "keep_float='logits'" in advice.code
+
+
 def test_advice_when_no_few_layers_are_to_blame() -> None:
     trials = [FloatTrial(layers=(), sqnr=18.0), FloatTrial(layers=("logits",), sqnr=18.5)]
     (advice,) = advised(layer("logits", 39.0), trials=trials)

@@ -1,7 +1,8 @@
 """OpenVINO on the model's `.tflite` form: faster than LiteRT for some models, and not its bits.
 
-It computes int8 sums exactly and requantizes in float32 in its own way, so that a value now and
-then is one step off; `auto` chooses it only within a tolerance.
+It sums exactly and requantizes in float32 in its own way, so that a value now and then is one step
+off; `auto` chooses it only within a tolerance. On x86 processors without VNNI its int8 kernels add
+products in 16 bits, which saturate, and outputs would be far off: there it computes in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_octet.cores import num_cores
+from keras_octet.cores import multiplies_bytes_exactly, num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Source, in_batches
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError
@@ -82,6 +83,8 @@ class OpenVINOProgram:
                     "INFERENCE_NUM_THREADS": threads,
                     "NUM_STREAMS": streams,
                 }
+                if not multiplies_bytes_exactly():
+                    settings["LP_TRANSFORMS_MODE"] = "NO"  # no int8 kernels
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", settings))
             self._compiled.move_to_end(key)
             if len(self._compiled) > MAX_COMPILED:

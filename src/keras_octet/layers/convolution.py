@@ -91,6 +91,10 @@ class QuantizedConv2D(QuantizedConvolution):
     def _num_outputs(self, num_inputs: int) -> int:
         return self.filters
 
+    def _in_blocks(self, channels: int) -> int:
+        # Groups run on the reference kernel.
+        return channels if self.groups == 1 else 0
+
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
         if self.groups == 1 or self._pieces == (1, 1):
             return super()._accumulate(inputs, kernel)
@@ -108,6 +112,7 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
     """int8 `DepthwiseConv2D`: kernel `(kh, kw, in, depth_multiplier)`."""
 
     config_keys = ("depth_multiplier", *QuantizedConvolution.config_keys)
+    builtin_block = 8
     _convolve = staticmethod(ops.depthwise_conv)
 
     def __init__(self, *, depth_multiplier: int = 1, **kwargs: Any) -> None:

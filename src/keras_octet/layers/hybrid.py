@@ -8,6 +8,7 @@ LiteRT's default interpreter runs: XNNPACK's unless the layer says otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,23 +44,12 @@ class HybridLinear(QuantizedLinear):
         kernel_scale: float32 `(channels,)`, or `(1,)` for one scale.
 
     Args:
-        activation: `None`, `"relu"`, `"relu6"` or `"hard_tanh"`.
-        kernel_dtype: `"int8"` or `"int4"`: how a `.tflite` file stores the kernel. int4 values lie
-            in [-8, 7].
-        per_tensor: one scale for all channels of the kernel.
+        activation, kernel_dtype, per_tensor: as of `QuantizedLinear`.
     """
 
     output_dtype = "float32"
-    # What the mixin adds to the arguments of the int8 layer.
-    hybrid_keys: tuple[str, ...] = ("kernel_dtype",)
-
-    def __init__(self, *, kernel_dtype: str = "int8", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if kernel_dtype not in ("int8", "int4"):
-            raise ValueError(
-                f"kernel_dtype must be 'int8' or 'int4'. Received: kernel_dtype={kernel_dtype!r}"
-            )
-        self.kernel_dtype = kernel_dtype
+    # What a layer adds to the arguments of the int8 layer.
+    hybrid_keys: tuple[str, ...] = ()
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{key: getattr(self, key) for key in self.hybrid_keys}}
@@ -255,6 +245,9 @@ class HybridMatmul(HybridLinear):
 class HybridEmbedding(QuantizedLayer):
     """Rows of an integer table as float32, `table[ids] * scale`: EMBEDDING_LOOKUP.
 
+    LiteRT begins with a whole byte: of an int4 table with an odd number of values a row it reads
+    every other row one value too early, and so does this layer.
+
     Variables:
         table: int8.
         table_scale: float32, one for each row or `(1,)`.
@@ -287,13 +280,22 @@ class HybridEmbedding(QuantizedLayer):
         self.table_scale = self._add_integer_weight("table_scale", scales, "float32")
 
     def call(self, inputs: Any) -> Any:
-        rows = ops.cast(ops.take(ops.convert_to_tensor(self.table), inputs, axis=0), "float32")
+        rows = ops.cast(self._rows(inputs), "float32")
         scale = ops.convert_to_tensor(self.table_scale)
         if self.per_row:
             scale = ops.take(scale, inputs, axis=0)
             for _ in self.table_shape[1:]:
                 scale = ops.expand_dims(scale, -1)
         return rows * scale
+
+    def _rows(self, ids: Any) -> Any:
+        table, size = ops.convert_to_tensor(self.table), math.prod(self.table_shape[1:])
+        if self.table_dtype == "int8" or size % 2 == 0:
+            return ops.take(table, ids, axis=0)
+        first = ops.cast(ids, "int32") * size
+        places = ops.expand_dims(first - first % 2, -1) + ops.arange(size, dtype="int32")
+        values = ops.take(ops.reshape(table, (-1,)), places, axis=0)
+        return ops.reshape(values, (*ops.shape(ids), *self.table_shape[1:]))
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         return (*input_shape, *self.table_shape[1:])

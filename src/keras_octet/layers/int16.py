@@ -95,8 +95,10 @@ class Int16Linear(QuantizedLinear):
 
     def prepare(self) -> None:
         self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
-        scale = ops.convert_to_numpy(self.kernel_scale).astype(np.float64)
-        self._ratio = float(self.input_qparams[0].scale) * scale / self.output_qparams.scale
+        scale = ops.convert_to_numpy(self.kernel_scale)
+        source, target = self.input_qparams[0].scale, self.output_qparams.scale
+        self._ratio = source * scale.astype(np.float64) / target
+        self._ratio_32_bits = self._products_of_scales(source, scale) / target
 
     @property
     def _largest_input(self) -> int:
@@ -123,7 +125,7 @@ class Int16Linear(QuantizedLinear):
         return self._scaled(total, half_up=True)
 
     def _scaled(self, total: Any, *, half_up: bool) -> Any:
-        pairs = np.array([quantize_multiplier(ratio) for ratio in self._ratio], np.int32)
+        pairs = np.array([quantize_multiplier(ratio) for ratio in self._ratio_32_bits], np.int32)
         return fixed_point.scaled(total, pairs[:, 0], pairs[:, 1], half_up=half_up)
 
 

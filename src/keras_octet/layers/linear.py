@@ -54,9 +54,11 @@ class QuantizedLinear(QuantizedLayer):
         activation: `None`, `"relu"`, `"relu6"` or `"hard_tanh"`, fused into the bounds.
         per_tensor: one scale for all channels of the kernel.
         builtin: requantize as LiteRT's built-in kernel.
+        kernel_dtype: `"int8"` or `"int4"`: how a `.tflite` file stores the kernel. int4 values lie
+            in [-8, 7].
     """
 
-    config_keys: tuple[str, ...] = ("activation", "per_tensor", "builtin")
+    config_keys: tuple[str, ...] = ("activation", "per_tensor", "builtin", "kernel_dtype")
     # Channels that the built-in kernel requantizes at once, and otherwise than those left over.
     builtin_block: int = 1
 
@@ -66,11 +68,17 @@ class QuantizedLinear(QuantizedLayer):
         activation: str | None = None,
         per_tensor: bool = False,
         builtin: bool = False,
+        kernel_dtype: str = "int8",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if kernel_dtype not in ("int8", "int4"):
+            raise ValueError(
+                f"kernel_dtype must be 'int8' or 'int4'. Received: kernel_dtype={kernel_dtype!r}"
+            )
         self.activation = activation
         self.per_tensor, self.builtin = per_tensor, builtin
+        self.kernel_dtype = kernel_dtype
         self._pieces: tuple[int, int] | None = None
         self._adds_in_float32 = False
         self._multiplier: np.ndarray | None = None
@@ -113,8 +121,12 @@ class QuantizedLinear(QuantizedLayer):
         source, target = self.input_qparams[0].scale, self.output_qparams.scale
         self._multiplier = requantize_multiplier(source, scale, target)
         if self.builtin:
-            ratios = source * scale.astype(np.float64) / target
+            ratios = self._products_of_scales(source, scale) / target
             self._fixed_point = np.array([quantize_multiplier(ratio) for ratio in ratios])
+
+    def _products_of_scales(self, source: float, scale: np.ndarray) -> np.ndarray:
+        """float64 `source * scale`, as the built-in kernel rounds it."""
+        return source * scale.astype(np.float64)
 
     def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
         """Pieces of the input channels and of the window; see `exact_pieces`."""
@@ -192,7 +204,7 @@ class QuantizedLinear(QuantizedLayer):
         pairs = np.array([[1 << 30, 1]]) if self._fixed_point is None else self._fixed_point
         channels = self.bias.shape[0]
         multiplier, exponent = (np.broadcast_to(x, channels).astype(np.int32) for x in pairs.T)
-        whole = channels - channels % self.builtin_block
+        whole = self._in_blocks(channels)
         parts = [
             fixed_point.scaled(
                 accumulator[..., low:high],
@@ -205,6 +217,10 @@ class QuantizedLinear(QuantizedLayer):
         ]
         steps = parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
         return saturate(steps + target.zero_point, *clipping_bounds(self.activation, target))
+
+    def _in_blocks(self, channels: int) -> int:
+        """How many of the channels the built-in kernel takes in whole blocks."""
+        return channels - channels % self.builtin_block
 
 
 def _window_masks(window: Sequence[int], pieces: int) -> Iterator[Any]:
@@ -252,6 +268,11 @@ class QuantizedDense(QuantizedLinear):
 
     def _arrange(self, inputs: Any) -> Any:
         return inputs if self.input_size is None else ops.reshape(inputs, (-1, self.input_size))
+
+    def _products_of_scales(self, source: float, scale: np.ndarray) -> np.ndarray:
+        if self.per_tensor:
+            return (np.float32(source) * scale).astype(np.float64)
+        return super()._products_of_scales(source, scale)
 
     def _centred_kernel(self) -> Any:
         return super()._centred_kernel() - float(self.kernel_zero_point)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from keras_octet.validate.results import Advice, FloatTrial, LayerResult
+from keras_octet.validate.wording import decibel
 
 if TYPE_CHECKING:
     from keras_octet.validate.report import ValidationReport
@@ -43,7 +45,9 @@ def give_advice(report: ValidationReport) -> tuple[Advice, ...]:
         spread = len(report.trials) > 1 and not _few_to_blame(report)
         # Where a few layers in float bring little, one does not either; its range still may.
         rules = RANGE_RULES if spread else RULES
-        found += [a for row in _costly(report) if (a := _about_layer(row, rules)) is not None]
+        said = {advice.code for advice in found}
+        about = (_about_layer(row, rules) for row in _costly(report))
+        found += [a for a in about if a is not None and a.code not in said]
     wide = _wide_ranges(report.layers)
     return (*found, wide) if wide else tuple(found)
 
@@ -65,7 +69,7 @@ def _from_trials(report: ValidationReport) -> list[Advice]:
             layer="",
             problem=(
                 f"No few layers are to blame: with the {len(best.layers)} that cost most in float "
-                f"the outputs would be at {best.sqnr:.1f} dB instead of {baseline.sqnr:.1f} dB."
+                f"the outputs would be at {decibel(best.sqnr)} instead of {decibel(baseline.sqnr)}."
             ),
             action=(
                 "Choose all ranges by their squared error."
@@ -92,8 +96,8 @@ def _keep_in_float(
         layer="",
         problem=(
             f"{_listed(trial.layers)} cost{'s' if count == 1 else ''} most: with {which} in float "
-            f"the outputs are at {trial.sqnr:.1f} dB instead of {baseline.sqnr:.1f} dB (measured "
-            f"on {num_samples} samples)."
+            f"the outputs are {_at(trial.sqnr)} instead of {decibel(baseline.sqnr)} (measured on "
+            f"{num_samples} samples)."
         ),
         action=f"Leave {which} in float, if the model may grow by that much.",
         code=_kept([rows[name] for name in trial.layers if name in rows]),
@@ -189,7 +193,7 @@ def _weights(row: LayerResult) -> Advice | None:
         layer=row.name,
         problem=(
             f"{_measured(row)} Most of it comes from the weights: with nothing but these in int8 "
-            f"it is at {row.weights_only.sqnr:.1f} dB. Other ranges of activations would not help."
+            f"it is {_at(row.weights_only.sqnr)}. Other ranges of activations would not help."
         ),
         action=IN_FLOAT,
         code=_kept([row]),
@@ -252,10 +256,15 @@ def _wide_ranges(rows: Sequence[LayerResult]) -> Advice | None:
 
 
 def _measured(row: LayerResult) -> str:
-    own = f"its own error is {row.own.sqnr:.1f} dB" if row.own is not None else ""
+    own = f"its own error is {decibel(row.own.sqnr)}" if row.own is not None else ""
     if row.effect is None:
         return f"{own[:1].upper()}{own[1:]}."
-    return f"Quantized alone it takes the outputs to {row.effect:.1f} dB; {own}."
+    return f"Quantized alone it takes the outputs to {decibel(row.effect)}; {own}."
+
+
+def _at(sqnr: float) -> str:
+    """`"at 34.2 dB"`, or `"exact"`."""
+    return f"at {decibel(sqnr)}" if math.isfinite(sqnr) else decibel(sqnr)
 
 
 def _listed(names: Sequence[str]) -> str:

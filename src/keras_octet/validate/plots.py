@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Colours that Matplotlib writes, and the variables of the page's style that take their place.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
-FLOAT, INT8, EFFECT, RANGE, CARD = "#040404", "#050505", "#060606", "#070707", "#080808"
+FLOAT, INT8, EFFECT, RANGE = "#040404", "#050505", "#060606", "#070707"
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -32,7 +32,6 @@ VARIABLES = {
     INT8: "--int8",
     EFFECT: "--effect",
     RANGE: "--range",
-    CARD: "--card",
 }
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -122,22 +121,12 @@ def layers_plot(report: ValidationReport) -> str:
                     range(1, len(rows) + 1), heights, marker=marker, markersize=3.5,
                     linewidth=1.2, color=colour, label=label, clip_on=False,
                 )  # fmt: skip
-        named = [row for row in report.worst_layers(3) if row.effect is not None]
-        for step, row in enumerate(sorted(named, key=rows.index)):
-            position = rows.index(row) + 1
-            late = position > 0.7 * len(rows)
-            axes.annotate(
-                shortened(row.name, 28), (position, min(row.effect or 0.0, HIGHEST_DECIBEL)),
-                xytext=(-14 if late else 14, -16 - 13 * step), textcoords="offset points",
-                ha="right" if late else "left", va="center", fontsize=9, color=INK, zorder=5,
-                bbox={"facecolor": CARD, "edgecolor": "none", "alpha": 0.85, "pad": 1},
-                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.9, "shrinkB": 3},
-            )  # fmt: skip
         axes.set_xlabel("layer, in graph order")
         axes.set_ylabel("SQNR (dB)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(0.5, len(rows) + 0.5)
-        axes.margins(y=0.12)
+        axes.margins(y=0.08)
+        _name_layers(axes, report.worst_layers(3), rows)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, fontsize=9)
         return _svg(
             figure,
@@ -145,6 +134,31 @@ def layers_plot(report: ValidationReport) -> str:
             "SQNR of every int8 layer",
             "Higher is better. The numbers are in the table of layers.",
         )
+
+
+def _name_layers(axes: Any, named: Sequence[LayerResult], rows: Sequence[LayerResult]) -> None:
+    """Names in a band above the lines, each with a line down to its mark.
+
+    The outermost is the highest, so that no line crosses another's name.
+    """
+    places = {rows.index(row) + 1: row for row in named if row.effect is not None}
+    if not places:
+        return
+    low, high = axes.get_ylim()
+    row_height = 0.085 * (high - low)
+    axes.set_ylim(low, high + row_height * len(places))
+    middle = 0.7 * len(rows)
+    inwards = sorted(places, key=lambda place: abs(place - middle))
+    for step, place in enumerate(inwards):
+        row, top = places[place], high + row_height * (step + 0.35)
+        mark = min(row.effect or 0.0, HIGHEST_DECIBEL)
+        axes.plot([place, place], [mark, top], color=MUTED, linewidth=0.9, zorder=1.5)
+        late = place > middle
+        axes.annotate(
+            shortened(row.name, 40), (place, top),
+            xytext=(-4 if late else 4, 0), textcoords="offset points",
+            ha="right" if late else "left", va="center", fontsize=9, color=INK,
+        )  # fmt: skip
 
 
 def trials_plot(report: ValidationReport) -> str:

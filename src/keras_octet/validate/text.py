@@ -131,7 +131,7 @@ def _layers(report: ValidationReport) -> Any:
         )
     title = Text.assemble(
         ("Layers that cost most", "bold"),
-        f" ({len(rows)} of {len(report.worst_layers())} in int8). SQNR of the model's outputs with "
+        f" ({len(rows)} of {len(report.worst_layers())}). SQNR of the model's outputs with "
         "this layer alone in int8, of its own result, and of that with all layers before it in "
         "int8.",
     )
@@ -155,15 +155,19 @@ def _float_layers(report: ValidationReport) -> list[Any]:
 
 def _advice(report: ValidationReport) -> list[Any]:
     from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     parts: list[Any] = []
     if report.advice:
         parts.append(Text("What to try next", "bold"))
     for index, advice in enumerate(report.advice[:NUM_ADVICE], 1):
+        item = Table.grid()
+        item.add_column(width=5)
+        item.add_column()
         where = f"{advice.layer}: " if advice.layer else ""
-        text = Text(f"{index}. {where}{advice.problem} {advice.action}")
-        parts.append(Padding(text, (0, 0, 0, 2)))
+        item.add_row(f"  {index}.", Text(f"{where}{advice.problem} {advice.action}"))
+        parts.append(item)
         if index == 1 and advice.code:
             parts.append(Padding(Text(advice.code, "cyan"), (0, 0, 0, 5)))
     return parts

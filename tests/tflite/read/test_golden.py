@@ -36,6 +36,14 @@ WRITTEN = {
     "conv_2d_float_dilated_1d": "PAD RESHAPE CONV_2D RESHAPE ADD",
     "conv_2d_float_dilated_same": "CONV_2D ADD",
     "depthwise_conv_2d_float_dilated": "DEPTHWISE_CONV_2D ADD",
+    **dict.fromkeys(
+        (
+            "embedding_lookup_hybrid_by_litert",
+            "embedding_lookup_int4_by_litert",
+            "embedding_lookup_int4_odd_by_litert",
+        ),
+        "EMBEDDING_LOOKUP",
+    ),
     "fully_connected_float_flattens": "RESHAPE FULLY_CONNECTED",
     "relu_0_to_1_float": "RELU MINIMUM",
     "select_float": "GREATER SELECT_V2 RESHAPE SELECT_V2",

@@ -225,6 +225,22 @@ def test_a_comparison_on_which_litert_aborts():
         ko.load_model(content)
 
 
+# The smallest output scale for inputs of scale 1, and what LiteRT does below.
+SMALLEST = {
+    "ADD": (2**-8 + 1e-6, schema.AddOptionsT(), "overflows"),
+    "SQUARED_DIFFERENCE": (2.45e-4, schema.SquaredDifferenceOptionsT(), "ends the process"),
+}
+
+
+@pytest.mark.parametrize("code", SMALLEST)
+def test_a_scale_too_small(code):
+    scale, options, reason = SMALLEST[code]
+    one, target = QParams(scale=1.0, zero_point=0), QParams(scale=scale, zero_point=3)
+    assert_reads(two(code, one, one, target, options), *PAIRS)
+    with pytest.raises(ko.ModelFileError, match=reason):
+        ko.load_model(two(code, one, one, away(target, 0.99), options))
+
+
 @bits
 @given(seeds, related_qparams(2), qparams, activations, st.integers(1, 9), st.integers(1, 70))
 def test_fully_connected_with_a_zero_point_of_the_weights(

@@ -1,6 +1,9 @@
-"""Integer activations with weights narrower than a byte: read where LiteRT's arithmetic is ours."""
+"""int8 activations with int4 weights: the bits of LiteRT, and int4 when written again."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,33 +13,164 @@ import keras_octet as ko
 from keras_octet.qparams import QParams
 from keras_octet.tflite.file import pack
 from keras_octet.tflite.graph import Graph, Quantization
+from keras_octet.tflite.run import Interpreter
+from keras_octet.windows import output_length
+from tests.tflite.read.test_golden import run_layers
+from tests.tflite.read.test_hostile import repacked
+
+ROWS, IMAGE = 40, (2, 9, 8)
 
 
-def fully_connected(inputs: int) -> bytes:
-    """int8 activations, int4 weights of 3 units."""
-    graph = Graph()
-    qparams = Quantization.of(QParams(scale=0.1, zero_point=0))
-    source = graph.tensor("x", (1, inputs), "int8", qparams)
-    scale = np.full(3, 0.01, np.float32)
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One operator with a random kernel and a random bias.
+
+    Attributes:
+        inputs: shape of the input.
+        kernel: shape in the file, output channels along `axis`.
+        window: of the options of convolutions: strides and dilation.
+        scales: of the input, of the kernel (None: at random) and of the output.
+    """
+
+    code: str = "CONV_2D"
+    inputs: tuple[int, ...]
+    kernel: tuple[int, ...]
+    axis: int = 0
+    per_tensor: bool = False
+    activation: int = schema.ActivationFunctionType.NONE
+    strides: int = 1
+    dilation: int = 1
+    scales: tuple[float, float | None, float] = (0.05, None, 0.25)
+
+
+def file_of(case: Case) -> bytes:
+    rng, graph = np.random.default_rng(0), Graph()
+    channels = case.kernel[case.axis]
+    input_scale, kernel_scale, output_scale = case.scales
+    # Powers of two, for ties to be rounded.
+    exponents = rng.integers(-6, -3, 1 if case.per_tensor else channels)
+    scale = np.exp2(exponents) if kernel_scale is None else np.full(exponents.shape, kernel_scale)
+    scale = scale.astype(np.float32)
+    source = graph.tensor(
+        "x", case.inputs, "int8", Quantization.of(QParams(scale=input_scale, zero_point=-3))
+    )
     kernel = graph.constant(
-        np.ones((3, inputs), np.int8), name="kernel", quantization=Quantization.symmetric(scale, 0)
+        rng.integers(-8, 8, case.kernel).astype(np.int8),
+        name="kernel",
+        quantization=Quantization.symmetric(scale, case.axis),
     )
     graph.tensors[kernel].dtype = "int4"
     bias = graph.constant(
-        np.zeros(3, np.int32), name="bias", quantization=Quantization.symmetric(scale * 0.1, 0)
+        rng.integers(-50, 50, channels).astype(np.int32),
+        name="bias",
+        quantization=Quantization.symmetric(np.float32(input_scale) * scale, 0),
     )
-    output = graph.tensor("y", (1, 3), "int8", qparams)
-    graph.operator(
-        "FULLY_CONNECTED", [source, kernel, bias], [output], schema.FullyConnectedOptionsT()
+    output = graph.tensor(
+        "y",
+        (*_outer(case), channels),
+        "int8",
+        Quantization.of(QParams(scale=output_scale, zero_point=5)),
     )
+    graph.operator(case.code, [source, kernel, bias], [output], _options(case))
     return pack(graph, [source], [output], ["x"], ["y"], "main")
 
 
-def test_even():
-    model = ko.load_model(fully_connected(8))
-    assert model.count_params() > 0
+def _outer(case: Case) -> tuple[int, ...]:
+    if case.code == "FULLY_CONNECTED":
+        return case.inputs[:-1]
+    sizes = zip(case.inputs[1:3], case.kernel[1:3], strict=True)
+    return (
+        case.inputs[0],
+        *(output_length(n, k, case.strides, "same", case.dilation) for n, k in sizes),
+    )
 
 
-def test_odd_is_refused():
-    with pytest.raises(ko.ModelFileError, match=r"int4 weights of shape \(3, 7\) on int8"):
-        ko.load_model(fully_connected(7))
+def _options(case: Case) -> Any:
+    if case.code == "FULLY_CONNECTED":
+        return schema.FullyConnectedOptionsT(fusedActivationFunction=case.activation)
+    window = {
+        "padding": schema.Padding.SAME,
+        "strideH": case.strides,
+        "strideW": case.strides,
+        "dilationHFactor": case.dilation,
+        "dilationWFactor": case.dilation,
+        "fusedActivationFunction": case.activation,
+    }
+    if case.code == "CONV_2D":
+        return schema.Conv2DOptionsT(**window)
+    return schema.DepthwiseConv2DOptionsT(
+        depthMultiplier=case.kernel[3] // case.inputs[3], **window
+    )
+
+
+RELU6 = schema.ActivationFunctionType.RELU6
+DENSE = {"code": "FULLY_CONNECTED"}
+DEPTHWISE = {"code": "DEPTHWISE_CONV_2D", "axis": 3}
+CASES = {
+    "dense even": Case(inputs=(ROWS, 8), kernel=(11, 8), **DENSE),
+    "dense odd": Case(inputs=(ROWS, 7), kernel=(11, 7), activation=RELU6, **DENSE),
+    "dense odd, one scale": Case(inputs=(ROWS, 33), kernel=(5, 33), per_tensor=True, **DENSE),
+    "conv": Case(inputs=(*IMAGE, 8), kernel=(9, 3, 3, 8)),
+    "conv, odd, one scale": Case(
+        inputs=(*IMAGE, 7), kernel=(5, 3, 2, 7), per_tensor=True, strides=2, activation=RELU6
+    ),
+    "conv, dilated": Case(inputs=(*IMAGE, 6), kernel=(8, 3, 3, 6), dilation=2),
+    "conv, 1x1": Case(inputs=(*IMAGE, 8), kernel=(16, 1, 1, 8)),
+    "conv, grouped": Case(inputs=(*IMAGE, 8), kernel=(8, 3, 3, 4)),
+    "depthwise": Case(inputs=(*IMAGE, 17), kernel=(1, 3, 3, 17), **DEPTHWISE),
+    "depthwise, multiplied": Case(
+        inputs=(*IMAGE, 5), kernel=(1, 3, 3, 15), activation=RELU6, **DEPTHWISE
+    ),
+}
+
+
+def assert_same_bits(case: Case) -> None:
+    content = file_of(case)
+    model, before = ko.load_model(content), Interpreter(content)
+    again = model.to_tflite()
+    after = Interpreter(again)
+    assert after.delegated() == before.delegated()
+    assert len(again) <= len(content)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        x = rng.integers(-128, 128, case.inputs).astype(np.int8)
+        (expected,) = before(x)
+        np.testing.assert_array_equal(run_layers(model, [x])[0], expected)
+        np.testing.assert_array_equal(after(x)[0], expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits(name: str) -> None:
+    assert_same_bits(CASES[name])
+
+
+def test_scales_are_multiplied_in_float32() -> None:
+    """Their product is a half as float32, a little less as float64: ties decide."""
+    numbers = np.random.default_rng(0).uniform(0.02, 0.04, 1000).astype(np.float32)
+    inverses = np.float32(1) / numbers
+    exact = numbers.astype(np.float64) * inverses
+    position = np.argmin(np.where(numbers * inverses == 1, exact, 2))
+    scale, inverse = float(numbers[position]), float(inverses[position])
+    assert exact[position] < 1 - 2**-30
+    assert_same_bits(
+        Case(
+            inputs=(ROWS, 7),
+            kernel=(11, 7),
+            per_tensor=True,
+            scales=(scale, inverse / 32, 1 / 16),
+            **DENSE,
+        )
+    )
+
+
+def as_int2(model: Any) -> None:
+    kernel = model.subgraphs[0].tensors[1]
+    kernel.type = schema.TensorType.INT2
+    stored = model.buffers[kernel.buffer]
+    stored.data = stored.data[: len(stored.data) // 2]
+
+
+def test_int2_is_refused() -> None:
+    content = repacked(file_of(Case(inputs=(ROWS, 8), kernel=(11, 8), **DENSE)), as_int2)
+    with pytest.raises(ko.ModelFileError, match=r"int2 weights of shape \(11, 8\) on int8"):
+        ko.load_model(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_octet import layers
-from keras_octet.arithmetic import MULTIPLY_RATIO_RANGE
+from keras_octet.arithmetic import ADD_RATIO_RANGE, MULTIPLY_RATIO_RANGE
 from keras_octet.errors import ModelFileError
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.options import activation_of
@@ -23,10 +23,11 @@ _PLAIN = {
 }
 
 
-def parameters(call: ReadCall, inputs: int) -> dict[str, Any]:
-    """Name and parameters of a layer of this many quantized inputs."""
+def parameters(call: ReadCall, inputs: int, *, factors: bool = False) -> dict[str, Any]:
+    """Name and parameters of a layer of this many quantized inputs, which may be `factors`."""
+    operands = [call.operand(index) for index in range(inputs)]
     return {
-        "input_qparams": [call.operand(index).qparams for index in range(inputs)],
+        "input_qparams": [x.factor_qparams if factors else x.qparams for x in operands],
         "output_qparams": call.output_qparams,
         "name": call.name,
     }
@@ -35,25 +36,48 @@ def parameters(call: ReadCall, inputs: int) -> dict[str, Any]:
 def read_arithmetic(call: ReadCall) -> Any:
     """ADD, SUB, MUL, DIV; a constant operand is a layer of its own."""
     layer = _ARITHMETIC[call.code](activation=activation_of(call), **parameters(call, 2))
-    if call.code == "MUL":
-        _check_product(call, layer)
+    _require_coarse_steps(call, layer)
     return layer([call.tensor(0), call.tensor(1)])
 
 
-def _check_product(call: ReadCall, layer: Any) -> None:
-    """Raises ModelFileError for a product in so small steps that LiteRT overflows 16 bits."""
-    first, second = layer.input_qparams
-    ratio = first.scale * second.scale / layer.output_qparams.scale
-    if ratio >= MULTIPLY_RATIO_RANGE[1]:
+def _require_coarse_steps(call: ReadCall, layer: Any) -> None:
+    """Raises ModelFileError for a product or sum in such small steps that LiteRT overflows."""
+    first, second = (qparams.scale for qparams in layer.input_qparams)
+    limits = {
+        "MUL": (first * second, MULTIPLY_RATIO_RANGE[1], "product"),
+        "ADD": (max(first, second), ADD_RATIO_RANGE[1], "larger"),
+    }
+    if call.code not in limits:
+        return
+    scale, limit, which = limits[call.code]
+    ratio = scale / layer.output_qparams.scale
+    if ratio >= limit:
         raise ModelFileError(
-            f"MUL {call.name!r} has an output scale {ratio:.0f} times smaller than the product of "
-            "the input scales, for which LiteRT overflows."
+            f"{call.code} {call.name!r} has an output scale {ratio:.0f} times smaller than the "
+            f"{which} of the input scales, for which LiteRT overflows."
+        )
+
+
+def require_coarse_output(call: ReadCall, layer: Any, bits: int, power: int = 1) -> None:
+    """Raises ModelFileError for a sum or a square in so small steps that LiteRT ends the process.
+
+    The built-in kernel shifts the operands, in units of twice the larger scale, by `bits`.
+    """
+    unit = 2 * max(qparams.scale for qparams in layer.input_qparams)
+    ratio = (unit / 2**bits) ** power / layer.output_qparams.scale
+    if ratio >= 1:
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has an output scale of {layer.output_qparams.scale} for "
+            f"inputs of scales up to {unit / 2}, on which LiteRT ends the process."
         )
 
 
 def read_plain(call: ReadCall) -> Any:
     """MAXIMUM, MINIMUM, SQUARED_DIFFERENCE."""
-    return _PLAIN[call.code](**parameters(call, 2))([call.tensor(0), call.tensor(1)])
+    layer = _PLAIN[call.code](**parameters(call, 2))
+    if call.code == "SQUARED_DIFFERENCE":
+        require_coarse_output(call, layer, 7, power=2)
+    return layer([call.tensor(0), call.tensor(1)])
 
 
 def read_comparison(call: ReadCall) -> Any:

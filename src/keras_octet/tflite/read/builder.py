@@ -458,7 +458,7 @@ class _Builder:
             layer = Constant(
                 shape=array.shape,
                 value_dtype=array.dtype.name,
-                output_qparams=qparams_of(tensor) if tensor.quantization else None,
+                output_qparams=qparams_of(tensor, zeros=True) if tensor.quantization else None,
                 name=self._free(layer_name(tensor.name) or "constant"),
             )
             self._held[index] = layer(reference)

@@ -81,6 +81,11 @@ class Operand:
         return qparams_of(self.tensor)
 
     @property
+    def factor_qparams(self) -> QParams:
+        """Of a factor, which may be zeros with a scale of 0; in a sum LiteRT aborts the process."""
+        return qparams_of(self.tensor, zeros=True)
+
+    @property
     def quantization(self) -> Quantization:
         """Raises ModelFileError when the tensor has none."""
         if self.tensor.quantization is None:
@@ -200,8 +205,12 @@ class ReadCall:
 ReadFunction = Callable[[ReadCall], Result]
 
 
-def qparams_of(tensor: Tensor) -> QParams:
+def qparams_of(tensor: Tensor, *, zeros: bool = False) -> QParams:
     """Per-tensor parameters.
+
+    Args:
+        tensor: of the file.
+        zeros: whether the scale may be 0, which TensorFlow's converter gives int16 zeros.
 
     Raises:
         ModelFileError: there are none, or one per channel.
@@ -212,6 +221,8 @@ def qparams_of(tensor: Tensor) -> QParams:
         raise ModelFileError(
             f"Tensor {tensor.name!r} of type {tensor.dtype} needs one scale. Received: {found}."
         )
+    if quantization.scale[0] == 0 and not zeros:
+        raise ModelFileError(f"Tensor {tensor.name!r} of type {tensor.dtype} has a scale of 0.0.")
     try:
         return QParams(
             scale=float(quantization.scale[0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,10 +12,11 @@ import numpy as np
 from keras_octet.capture.lower.registry import forget, keep_whole
 from keras_octet.errors import ExportError, ModelFileError, RegistrationError
 from keras_octet.qparams import QParams
-from keras_octet.tflite.emit.common import EmitFunction
-from keras_octet.tflite.emit.table import EMITTERS, add_emitter
 from keras_octet.tflite.graph import NO_TENSOR, Graph, Quantization, Shape, Tensor
 from keras_octet.tflite.read.call import Operand, ReadCall, qparams_of
+
+if TYPE_CHECKING:
+    from keras_octet.tflite.emit import EmitFunction
 
 CUSTOM = "CUSTOM"
 
@@ -132,6 +133,9 @@ def register_custom_operator(
         RegistrationError: the operator, or the layer, is registered already; an argument is not of
             the expected kind.
     """
+    # The whole table of operators, which only writing a file needs.
+    from keras_octet.tflite.emit.table import EMITTERS, add_emitter
+
     if not isinstance(code, str) or not code:
         raise RegistrationError(f"Expected the name of a custom operator. Received: {code!r}")
     if not callable(read):
@@ -169,6 +173,8 @@ def unregister_custom_operator(code: str) -> None:
     Raises:
         RegistrationError: the operator is not registered.
     """
+    from keras_octet.tflite.emit.table import EMITTERS
+
     found = _REGISTERED.pop(code, None)
     if found is None:
         raise RegistrationError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from keras_octet.capture.keras_private import (
     core_operations,
     numpy_operations,
 )
+from keras_octet.errors import ModelFileError
 from keras_octet.layers import operators
 from keras_octet.tflite.read.call import Operand, ReadCall
 from keras_octet.tflite.read.float_common import positive_axis, values
@@ -24,6 +26,7 @@ def read_gather(call: ReadCall) -> Any:
     """GATHER: an Embedding layer for rows of a constant table."""
     table, options = call.operand(0), call.options
     axis = positive_axis(options.axis, len(_shape(table)), call)
+    _require_whole_bytes(call, table, axis)
     if options.batchDims:
         batch_dims = positive_axis(options.batchDims, len(_shape(call.operand(1))) + 1, call)
         layer = operators.Gather(axis=axis, batch_dims=batch_dims, name=call.name)
@@ -35,9 +38,31 @@ def read_gather(call: ReadCall) -> Any:
 
 def read_embedding_lookup(call: ReadCall) -> Any:
     """EMBEDDING_LOOKUP: indices first."""
+    require_same_type(call, 1)
+    _require_whole_bytes(call, call.operand(1), 0)
     if _is_embedding(call.operand(1)):
         return _embedding(call, call.constant(1), call.tensor(0))
     return call.apply(numpy_operations.Take, *values(call, 1, 0), axis=0)
+
+
+def require_same_type(call: ReadCall, table: int) -> None:
+    """Raises ModelFileError if output and table differ in type: LiteRT copies bytes."""
+    given, made = call.operand(table).tensor.dtype, call.outputs[0].dtype
+    if given != made:
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has a table of type {given} and an output of type {made}; "
+            "expected the same, or a table of int8 or int4 with scales and an output of float32."
+        )
+
+
+def _require_whole_bytes(call: ReadCall, table: Operand, axis: int) -> None:
+    """Raises ModelFileError if rows of int4 begin inside a byte, where LiteRT does not look."""
+    size = math.prod(x or 1 for x in _shape(table)[axis + 1 :])
+    if table.tensor.dtype == "int4" and size % 2:
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has a table of type int4 with rows of {size} values; "
+            "LiteRT takes only rows of an even number from it."
+        )
 
 
 def _shape(operand: Operand) -> tuple[Any, ...]:

@@ -46,6 +46,11 @@ def read_embedding_lookup(call: ReadCall) -> Any:
     """Ids `(n,)` and a constant table `(rows, ...)`."""
     table, weights = call.constant(1), call.operand(1)
     scale = _symmetric(call, weights)
+    if weights.tensor.dtype not in ("int8", "int4"):
+        raise ModelFileError(
+            f"EMBEDDING_LOOKUP {call.name!r} has a table of type {weights.tensor.dtype}; expected "
+            "int8 or int4."
+        )
     layer = layers.HybridEmbedding(
         table_shape=table.shape,
         table_dtype=weights.tensor.dtype,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_octet import layers
-from keras_octet.tflite.read.binary import parameters
+from keras_octet.tflite.read.binary import parameters, require_coarse_output
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.options import activation_of, padding_of
 from keras_octet.tflite.read.unary import FUNCTIONS
@@ -25,7 +25,10 @@ _REDUCTIONS = {"MEAN": layers.Int16Mean, "SUM": layers.Int16Sum}
 
 def read_binary(call: ReadCall) -> Any:
     """ADD, SUB, MUL."""
-    layer = _BINARY[call.code](activation=activation_of(call), **parameters(call, 2))
+    arguments = parameters(call, 2, factors=call.code == "MUL")
+    layer = _BINARY[call.code](activation=activation_of(call), **arguments)
+    if call.code == "ADD":
+        require_coarse_output(call, layer, 15)
     return layer([call.tensor(0), call.tensor(1)])
 
 

@@ -16,6 +16,13 @@ from keras_octet.tflite.read.call import Operand, ReadCall
 from keras_octet.tflite.read.options import activation_of, padding_of
 from keras_octet.tflite.read.shapes import as_ints
 
+# What LiteRT runs with int4 weights and int8 activations.
+_WITH_INT4 = {
+    "Conv2D": "CONV_2D",
+    "DepthwiseConv2D": "DEPTHWISE_CONV_2D",
+    "Dense": "FULLY_CONNECTED",
+}
+
 
 def read_conv_2d(call: ReadCall) -> Any:
     """Kernel `(out, h, w, in / groups)` becomes `(h, w, in / groups, out)`."""
@@ -154,39 +161,52 @@ def new_layer(
     arguments |= {
         "name": call.name,
         "per_tensor": weights.quantization.scale.size == 1,
+        "kernel_dtype": weights.tensor.dtype,
         **_zero_point(call, name, weights),
     }
     if call.kind == "hybrid":
-        return getattr(layers, f"Hybrid{name}")(
-            kernel_dtype=weights.tensor.dtype, **arguments, **hybrid
-        )
-    _refuse_narrow_weights(call, name, weights)
-    arguments["input_qparams"] = [call.operand(source).qparams]
+        return getattr(layers, f"Hybrid{name}")(**arguments, **hybrid)
+    if weights.tensor.dtype != "int8":
+        arguments["builtin"] = _runs_builtin(call, name, weights)
+    operand = call.operand(source)
+    arguments["input_qparams"] = [operand.factor_qparams if name == "Dense" else operand.qparams]
     arguments["output_qparams"] = call.output_qparams
     if call.kind == "int16":
-        # Depthwise convolutions have no such option: their sums are always 64 bits wide.
-        narrow = getattr(call.options, "quantizedBiasType", None) == schema.TensorType.INT32
-        arguments["bias_dtype"] = "int32" if narrow else "int64"
+        arguments["bias_dtype"] = "int32" if _sums_in_32_bits(call, name) else "int64"
         return getattr(layers, f"Int16{name}")(**arguments)
     return getattr(layers, f"Quantized{name}")(**arguments)
 
 
-def _refuse_narrow_weights(call: ReadCall, name: str, weights: Operand) -> None:
-    """Raises ModelFileError where a built-in kernel runs narrow weights, with another rounding.
+def _runs_builtin(call: ReadCall, name: str, weights: Operand) -> bool:
+    """Whether a built-in kernel multiplies narrow weights with integer activations.
 
-    XNNPACK runs int4 weights of FULLY_CONNECTED with an even number of inputs, as if int8.
+    XNNPACK takes only int4 weights of FULLY_CONNECTED with an even number of inputs.
+
+    Raises:
+        ModelFileError: the weights are not int4, or the activations not int8.
     """
     dtype, shape = weights.tensor.dtype, weights.tensor.shape
-    if dtype not in ("int4", "int2"):
-        return
-    even = shape[-1] is not None and shape[-1] % 2 == 0
-    if call.kind != "int8" or dtype != "int4" or name != "Dense" or not even:
+    if call.kind != "int8" or dtype != "int4" or name not in _WITH_INT4:
         raise ModelFileError(
             f"{call.code} {call.name!r} has {dtype} weights of shape {shape} on {call.kind} "
-            "activations. Narrow weights on integer activations are supported as int4 in "
-            "FULLY_CONNECTED with an even number of inputs. Convert the model with int8 weights, "
-            "or with float activations."
+            f"activations. Narrow weights on integer activations are supported as int4 in "
+            f"{', '.join(_WITH_INT4.values())} on int8. Convert the model with int8 weights, or "
+            "with float activations."
         )
+    return name != "Dense" or shape[-1] is None or shape[-1] % 2 == 1
+
+
+def _sums_in_32_bits(call: ReadCall, name: str) -> bool:
+    """Whether int16 activations are summed in 32 bits, which the operator says.
+
+    Depthwise convolutions do not: theirs are always 64 bits wide. Of FULLY_CONNECTED that does not
+    say either, the bias decides; 32 bits without one.
+    """
+    given = getattr(call.options, "quantizedBiasType", None)
+    if name == "Dense" and given == schema.TensorType.FLOAT32:
+        bias = call.optional(2)
+        return bias is None or bias.tensor.dtype == "int32"
+    return given == schema.TensorType.INT32
 
 
 def _zero_point(call: ReadCall, name: str, weights: Operand) -> dict[str, Any]:

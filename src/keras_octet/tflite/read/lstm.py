@@ -19,6 +19,8 @@ from keras_octet.tflite.read.call import ReadCall, qparams_of
 from keras_octet.tflite.read.stateful import Parts
 
 STATES = ("output_state", "cell_state")
+# Values for each sequence that LiteRT's float kernel has left beside those of the units.
+_SPARE_VALUES = {"UNIDIRECTIONAL_SEQUENCE_LSTM": 16}
 _INTERMEDIATES = 5
 
 
@@ -91,13 +93,16 @@ def _arguments(parts: Parts, shape: Any) -> dict[str, Any]:
             f"of shape {shape}."
         )
     time_major = len(shape) == 3 and bool(options.timeMajor)
+    batch_size = parts.batch_size(shape[1 if time_major else 0])
+    at_once = 1 if len(shape) == 3 and not time_major else batch_size
+    _require_room(parts, batch_size, at_once, units, output_size)
     # The integer kernel does not look at it; without one the others read what is not written.
     activation = parts.activation(required=parts.call.kind != "int8")
     return {
         "units": units,
         "output_size": output_size,
         "features": features,
-        "batch_size": parts.batch_size(shape[1 if time_major else 0]),
+        "batch_size": batch_size,
         "input_gate": "kernel_input" in weights,
         "peephole": "peephole_output" in weights,
         "layer_norm": "norm_forget" in weights,
@@ -110,6 +115,25 @@ def _arguments(parts: Parts, shape: Any) -> dict[str, Any]:
         "proj_clip": options.projClip,
         "name": parts.call.name,
     }
+
+
+def _require_room(
+    parts: Parts, batch_size: int, at_once: int, units: int, output_size: int
+) -> None:
+    """Raises ModelFileError for a projection that LiteRT computes beyond the end of its buffer.
+
+    The float and hybrid kernels put the projections of `at_once` sequences where they have room for
+    the units of all.
+    """
+    call = parts.call
+    if call.kind == "int8":
+        return
+    spare = _SPARE_VALUES.get(call.code, 0) if call.kind == "float" else 0
+    if at_once * output_size > batch_size * (units + spare):
+        raise parts.refuse(
+            f"a projection to {output_size} values of {units} units for {batch_size} sequences, "
+            f"which LiteRT writes beyond its memory; expected at most {units + spare} values."
+        )
 
 
 def _float(parts: Parts, arguments: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from keras_octet import layers
 from keras_octet.capture.keras_private import numpy_operations
 from keras_octet.layers import operators
-from keras_octet.tflite.read import dynamic, float_movement
+from keras_octet.tflite.read import dynamic, float_movement, float_position
 from keras_octet.tflite.read.call import ReadCall, qparams_of
 from keras_octet.tflite.read.float_common import positive_axis
 from keras_octet.tflite.read.options import activation_of
@@ -111,6 +111,12 @@ def read_space_to_batch(call: ReadCall) -> Any:
 def read_select(call: ReadCall) -> Any:
     """SELECT, SELECT_V2; a constant keeps its parameters in a layer."""
     return call.apply(numpy_operations.Where, *(call.tensor(index) for index in range(3)))
+
+
+def read_embedding_lookup(call: ReadCall) -> Any:
+    """EMBEDDING_LOOKUP, indices first: copies rows of a table of the type of the output."""
+    float_position.require_same_type(call, 1)
+    return operators.Gather(axis=0, name=call.name)([call.tensor(1), call.tensor(0)])
 
 
 def read_gather(call: ReadCall) -> Any:

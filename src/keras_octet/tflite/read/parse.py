@@ -317,6 +317,11 @@ def _shape(name: str, sizes: Any, signature: Any) -> Shape:
 
 
 def _quantization(name: str, shape: Shape, item: Any) -> Quantization | None:
+    if item is not None and item.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:
+        raise ModelFileError(
+            f"Tensor {name!r} has a scale for each block of its values, which is not supported. "
+            "Convert the model with one for each channel."
+        )
     if item is None or isinstance(item.ScaleAsNumpy(), int):
         return None
     scale = np.array(item.ScaleAsNumpy(), np.float32)

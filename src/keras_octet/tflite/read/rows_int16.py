@@ -18,6 +18,7 @@ _AS_INT8 = (
     "SELECT",
     "SELECT_V2",
     "GATHER",
+    "EMBEDDING_LOOKUP",
     "SPACE_TO_BATCH_ND",
     "MAXIMUM",
     "MINIMUM",

@@ -98,6 +98,7 @@ INT8: dict[str, ReadFunction] = {
     "SELECT": movement.read_select,
     "SELECT_V2": movement.read_select,
     "GATHER": movement.read_gather,
+    "EMBEDDING_LOOKUP": movement.read_embedding_lookup,
     "QUANTIZE": boundary.read_requantize,
     "DEQUANTIZE": boundary.read_dequantize,
     "SVDF": recurrent.read_svdf,
