@@ -5,13 +5,9 @@ Both need a process of their own, which they may crash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import numpy as np
 
-from keras_octet.tflite.run import Interpreter
-
-# For each call the arrays of its inputs, or a dict of them by name.
-Samples = Sequence[Any]
+Samples = list[dict[str, np.ndarray]]
 
 
 def convert(saved_model: str, kind: str, samples: Samples) -> bytes:
@@ -21,7 +17,7 @@ def convert(saved_model: str, kind: str, samples: Samples) -> bytes:
         saved_model: path.
         kind: `float32`, `float16`, `dynamic`, `int8` and `int16` (float inputs and outputs), or
             `int8_io`, with int8 inputs and outputs and no operator in float.
-        samples: arrays for the inputs of each call, to calibrate on.
+        samples: by name of the input, one for each call, to calibrate on.
     """
     import tensorflow as tf
 
@@ -53,6 +49,5 @@ def quantize_by_litert(content: bytes, kind: str, samples: Samples) -> bytes:
         found.load_quantization_recipe(recipe.dynamic_wi8_afp32())
         return bytes(found.quantize().quantized_model)
     found.load_quantization_recipe(recipe.static_wi8_ai8())
-    names: list[str] = Interpreter(content).input_names
-    data: list[dict[str, Any]] = [dict(zip(names, arrays, strict=True)) for arrays in samples]
-    return bytes(found.quantize(found.calibrate({"serving_default": data})).quantized_model)
+    calibrated = found.calibrate({"serving_default": samples})
+    return bytes(found.quantize(calibrated).quantized_model)

@@ -81,9 +81,10 @@ def test_layer(name: str, kind: str, folder: Path, tmp_path: Path) -> None:
             ko.load_model(content)
         return
     try:
+        interpreter = Interpreter(content)
         with np.load(folder / f"{name}.npz") as stored:
             inputs = [stored[key] for key in input_names(content)]
-        Interpreter(content)(*inputs)
+        interpreter(*inputs)
     except RuntimeError as error:
         pytest.skip(f"LiteRT does not run it: {error}")
     check = Check.of(content, TOLERANCE)

@@ -114,7 +114,7 @@ def main(name: str, folder: Path) -> None:
         np.savez(data, calibration=calibration, examples=examples)
     model = keras.saving.load_model(folder / "model.keras")
     with np.load(data) as stored:
-        samples = [[array[None]] for array in stored["calibration"]]
+        samples = [{model.inputs[0].name: array[None]} for array in stored["calibration"]]
     with tempfile.TemporaryDirectory() as saved:
         model.export(saved, format="tf_saved_model", verbose=False)
         for kind in missing:

@@ -20,7 +20,9 @@ from integration.consumers.consumers import CONSUMERS, ROOT, Arrays
 
 TIMEOUT_SECONDS = 900
 # Lines of a log that say what went wrong.
-_REASON = re.compile(r"Didn't find op.*|error: .*|\[ERROR\] .*")
+_REASON = re.compile(
+    r"Didn't find op.*|(?<!\w)[Ee]rror: .*(?:\n - .*)?|\[ERROR\] .*|failed at \S+\s+(?P<said>.*)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,9 @@ def ask(name: str, content: bytes, samples: Arrays) -> Answer:
 
 def ask_once(name: str, content: bytes, samples: Arrays) -> Answer:
     """As `ask`; what this version of the consumer has answered before is not asked again."""
-    key = hashlib.blake2b(f"{name} {CONSUMERS[name].version} ".encode() + content, digest_size=16)
+    consumer = CONSUMERS[name]
+    start = f"{name} {consumer.version} {consumer.settings}".encode()
+    key = hashlib.blake2b(start + content, digest_size=16)
     for array in samples:
         key.update(array.tobytes())
     path = ROOT / "build" / "consumers" / key.hexdigest()
@@ -84,7 +88,11 @@ def ask_once(name: str, content: bytes, samples: Arrays) -> Answer:
 def _reason(log: str, code: int) -> str:
     """The first line that says what went wrong."""
     found = _REASON.search(log)
-    return found[0].strip() if found else f"ended with code {code}, saying {log.strip()[-300:]}"
+    return (
+        (found["said"] or found[0]).strip()
+        if found
+        else f"ended with code {code}, saying {log.strip()[-300:]}"
+    )
 
 
 def _load(path: Path) -> Arrays:

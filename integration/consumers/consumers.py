@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_octet.cores import multiplies_bytes_exactly
+
 Arrays = list[np.ndarray]
 Result = tuple[Arrays | None, dict[str, Any]]
 
@@ -29,6 +31,9 @@ ARENA_BYTES = 64 << 20
 ROOT = Path(__file__).parents[2]
 TOSA_TOOLS = Path(os.environ.get("TOSA_TOOLS", ROOT / "build" / "tosa-tools" / "bin"))
 TOSA_TARGET = "profiles=pro_int,pro_fp extensions=doubleround level=8k specification_version=1.0"
+OPENVINO_OPTIONS = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+if not multiplies_bytes_exactly():
+    OPENVINO_OPTIONS["LP_TRANSFORMS_MODE"] = "NO"  # its int8 kernels would saturate
 _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 
 
@@ -42,6 +47,7 @@ class Consumer:
         runs: whether it computes outputs.
         dtypes: of the inputs and outputs of the files that it is given.
         consume: `(directory, samples) -> (outputs, facts)`.
+        settings: what its outputs depend on beside its version.
     """
 
     title: str
@@ -49,6 +55,7 @@ class Consumer:
     runs: bool
     dtypes: tuple[str, ...]
     consume: Callable[[Path, Arrays], Result]
+    settings: str = ""
 
     @property
     def version(self) -> str | None:
@@ -120,8 +127,7 @@ def openvino(directory: Path, samples: Arrays) -> Result:
     """OpenVINO's CPU plugin, float arithmetic in float32."""
     from openvino import Core
 
-    options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = Core().compile_model(directory / "model.tflite", "CPU", options)
+    compiled = Core().compile_model(directory / "model.tflite", "CPU", OPENVINO_OPTIONS)
     count = len(compiled.outputs)
 
     def run(batch: Arrays) -> Arrays:
@@ -252,6 +258,7 @@ CONSUMERS = {
         runs=True,
         dtypes=("float32", "int8"),
         consume=openvino,
+        settings=str(OPENVINO_OPTIONS),
     ),
     "tosa": Consumer(
         title="TOSA converter for TFLite",

@@ -24,6 +24,7 @@ from integration.consumers.ask import Answer, ask_once
 from integration.consumers.consumers import (
     ACCELERATOR,
     CONSUMERS,
+    OPENVINO_OPTIONS,
     ROOT,
     TOSA_TOOLS,
     operators,
@@ -39,6 +40,7 @@ from integration.consumers.models import (
     operation,
     within,
 )
+from keras_octet.cores import processor
 
 PAGE = ROOT / "docs" / "consumers.md"
 COMMAND = "KERAS_BACKEND=tensorflow python -m integration.consumers.report"
@@ -76,7 +78,7 @@ make consumers
 {command}
 ```
 
-with {versions}.
+with {versions}. Settings of OpenVINO: {settings}.
 """
 
 NOTES = """\
@@ -88,6 +90,9 @@ NOTES = """\
 - OpenVINO gives wrong values for an int8 REDUCE_MAX, which is GlobalMaxPooling2D, only where it is
   an output of the model. It reads other pixels in RESIZE_NEAREST_NEIGHBOR where the factor is not
   whole.
+- On x86 processors without VNNI, OpenVINO's int8 kernels add products in 16 bits, which saturate:
+  outputs are then tens of steps off. `LP_TRANSFORMS_MODE="NO"` has it compute in float32 instead;
+  the figures above are with it where it is among the settings.
 - Float inputs beyond the calibrated range wrap around in the TOSA converter's form of QUANTIZE
   instead of saturating, for any file. Export with `input_dtype="int8"` in the recipe, or clip the
   inputs; the float32 rows above have clipped inputs.
@@ -146,7 +151,11 @@ def main() -> None:
         sys.exit(f"Needs KERAS_BACKEND=tensorflow and `make consumers`. Missing: {missing}")
     reasons = Reasons()
     head = INTRODUCTION.format(
-        samples=SAMPLES, size=APPLICATION_SIZE, command=COMMAND, versions=_versions()
+        samples=SAMPLES,
+        size=APPLICATION_SIZE,
+        command=COMMAND,
+        versions=_versions(),
+        settings=", ".join(f"`{name}={value}`" for name, value in OPENVINO_OPTIONS.items()),
     )
     text = "\n".join([head, *_models(reasons), _operations(reasons), NOTES, reasons.section()])
     PAGE.write_text(text, encoding="utf-8")
@@ -261,7 +270,7 @@ def _versions() -> str:
     found.append(f"tensorflow {tf.__version__}")  # its distribution may be `tensorflow-cpu`
     (tools,) = TOSA_TOOLS.parent.glob("lib/python*/site-packages/tosa_tools-*.dist-info")
     found.append(f"tosa-tools {tools.stem.split('-')[1]}")
-    return ", ".join(found) + f" on Python {platform.python_version()}, {platform.machine()}"
+    return ", ".join(found) + f" on Python {platform.python_version()}, {processor()}"
 
 
 if __name__ == "__main__":
