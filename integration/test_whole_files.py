@@ -16,7 +16,7 @@ import pytest
 import keras_octet as ko
 from integration import whole_files
 from integration.exact_parts import assert_exact_parts
-from integration.round_trips import Check, NoFurtherThanKernels, operators, round_trip
+from integration.round_trips import Check, NearAsKernels, operators, round_trip
 from integration.whole_files import APPLICATIONS, FLOAT_KINDS, NAMES, QUANTIZED_KINDS
 from keras_octet.capture import capture
 from keras_octet.tflite.read import parse
@@ -92,7 +92,7 @@ def test_reads_and_writes(files: Files, kind: str, tmp_path: Path) -> None:
     check: Any = Check.of(content, TOLERANCE)
     if check.tolerance and check.share < 1:
         assert_exact_parts(content, [inputs[:1]])
-        check = NoFurtherThanKernels(content, [inputs])
+        check = NearAsKernels(content, [inputs])
     same = not (files.folder.name == DILATED and kind in (*FLOAT_KINDS, "dynamic"))
     loaded = round_trip(content, [inputs], check, tmp_path, same_operators=same)
     assert isinstance(loaded, ko.QuantizedModel) == (kind in QUANTIZED_KINDS)
