@@ -113,7 +113,7 @@ def test_float_is_within_its_bound(lstm: LSTM) -> None:
 
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("kind", ["float", "hybrid"])
-@few
+@settings(max_examples=2, deadline=None)
 @given(data=st.data())
 def test_both_directions(kind: str, merge: bool, data: Any) -> None:
     units = st.integers(1, 5).map(lambda n: 4 * n)
