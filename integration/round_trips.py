@@ -137,4 +137,4 @@ class NearAsKernels:
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
     """Root mean square."""
-    return float(np.sqrt(np.square(one - other, dtype=np.float64).mean()))
+    return float(np.sqrt(np.square(one.astype(np.float64) - other).mean()))

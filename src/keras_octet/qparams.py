@@ -42,7 +42,7 @@ class QParams:
                 f"QParams.dtype must be one of {sorted(INTEGER_RANGES)}. Received: {self.dtype!r}"
             )
         scale = float(np.float32(self.scale))
-        zeros = scale == 0.0 and self.dtype == "int16"
+        zeros = self.scale == 0 and not np.signbit(self.scale) and self.dtype == "int16"
         if not (np.isfinite(scale) and (scale > 0.0 or zeros)):
             raise RecipeError(
                 f"QParams.scale must be positive and finite in float32. Received: {self.scale!r}"

@@ -228,6 +228,7 @@ def test_a_comparison_on_which_litert_aborts():
 # The smallest output scale for inputs of scale 1, and what LiteRT does below.
 SMALLEST = {
     "ADD": (2**-8 + 1e-6, schema.AddOptionsT(), "overflows"),
+    "SUB": (1.92e-6, schema.SubOptionsT(), "overflows"),
     "SQUARED_DIFFERENCE": (2.45e-4, schema.SquaredDifferenceOptionsT(), "ends the process"),
 }
 
@@ -239,6 +240,32 @@ def test_a_scale_too_small(code):
     assert_reads(two(code, one, one, target, options), *PAIRS)
     with pytest.raises(ko.ModelFileError, match=reason):
         ko.load_model(two(code, one, one, away(target, 0.99), options))
+
+
+def test_a_factor_that_rounds_to_one():
+    """Just below 1, on which LiteRT ends the process."""
+    one = QParams(scale=1.1933809518814087, zero_point=0)
+    target = QParams(scale=0.00034769484773278236, zero_point=0)
+    options = schema.SquaredDifferenceOptionsT()
+    with pytest.raises(ko.ModelFileError, match="ends the process"):
+        ko.load_model(two("SQUARED_DIFFERENCE", one, one, target, options))
+
+
+@pytest.mark.parametrize(
+    ("code", "options"), [("ADD", schema.AddOptionsT()), ("SUB", schema.SubOptionsT())]
+)
+def test_an_int16_scale_too_small(code, options):
+    one = QParams(scale=1.0, zero_point=0, dtype="int16")
+
+    def file(scale):
+        operand = tensor((None, 64), one, "int16")
+        target = tensor((None, 64), QParams(scale=scale, zero_point=0, dtype="int16"), "int16")
+        return file_of(code, [operand, operand], [target], options)
+
+    arrays = np.random.default_rng(0).integers(-(2**15), 2**15, (2, 4, 64)).astype(np.int16)
+    assert_reads(file(6.2e-5), *arrays, delegated=False)
+    with pytest.raises(ko.ModelFileError, match="overflows"):
+        ko.load_model(file(6e-5))
 
 
 @bits

@@ -7,6 +7,7 @@ from typing import Any
 from keras_octet import layers
 from keras_octet.arithmetic import ADD_RATIO_RANGE, MULTIPLY_RATIO_RANGE
 from keras_octet.errors import ModelFileError
+from keras_octet.gemmlowp import quantize_multiplier
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.options import activation_of
 
@@ -37,11 +38,16 @@ def read_arithmetic(call: ReadCall) -> Any:
     """ADD, SUB, MUL, DIV; a constant operand is a layer of its own."""
     layer = _ARITHMETIC[call.code](activation=activation_of(call), **parameters(call, 2))
     _require_coarse_steps(call, layer)
+    if call.code == "SUB":
+        require_coarse_output(call, layer, 20)
     return layer([call.tensor(0), call.tensor(1)])
 
 
 def _require_coarse_steps(call: ReadCall, layer: Any) -> None:
-    """Raises ModelFileError for a product or sum in such small steps that LiteRT overflows."""
+    """Raises ModelFileError for a product or sum in such small steps that LiteRT overflows.
+
+    It does where it computes whole vectors, and not in the few values left over.
+    """
     first, second = (qparams.scale for qparams in layer.input_qparams)
     limits = {
         "MUL": (first * second, MULTIPLY_RATIO_RANGE[1], "product"),
@@ -59,16 +65,17 @@ def _require_coarse_steps(call: ReadCall, layer: Any) -> None:
 
 
 def require_coarse_output(call: ReadCall, layer: Any, bits: int, power: int = 1) -> None:
-    """Raises ModelFileError for a sum or a square in so small steps that LiteRT ends the process.
+    """Raises ModelFileError for a sum, difference or square in too small steps for LiteRT.
 
-    The built-in kernel shifts the operands, in units of twice the larger scale, by `bits`.
+    The built-in kernel shifts the operands, in units of twice the larger scale, by `bits`, and
+    scales the result with a factor below 1: with another it overflows or ends the process.
     """
     unit = 2 * max(qparams.scale for qparams in layer.input_qparams)
     ratio = (unit / 2**bits) ** power / layer.output_qparams.scale
-    if ratio >= 1:
+    if quantize_multiplier(ratio)[1] > 0:
         raise ModelFileError(
             f"{call.code} {call.name!r} has an output scale of {layer.output_qparams.scale} for "
-            f"inputs of scales up to {unit / 2}, on which LiteRT ends the process."
+            f"inputs of scales up to {unit / 2}, on which LiteRT overflows or ends the process."
         )
 
 

@@ -27,7 +27,7 @@ def read_binary(call: ReadCall) -> Any:
     """ADD, SUB, MUL."""
     arguments = parameters(call, 2, factors=call.code == "MUL")
     layer = _BINARY[call.code](activation=activation_of(call), **arguments)
-    if call.code == "ADD":
+    if call.code in ("ADD", "SUB"):
         require_coarse_output(call, layer, 15)
     return layer([call.tensor(0), call.tensor(1)])
 

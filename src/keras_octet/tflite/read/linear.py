@@ -189,7 +189,7 @@ def _runs_builtin(call: ReadCall, name: str, weights: Operand) -> bool:
     if call.kind != "int8" or dtype != "int4" or name not in _WITH_INT4:
         raise ModelFileError(
             f"{call.code} {call.name!r} has {dtype} weights of shape {shape} on {call.kind} "
-            f"activations. Narrow weights on integer activations are supported as int4 in "
+            "activations. Narrow weights on integer activations are supported as int4 in "
             f"{', '.join(_WITH_INT4.values())} on int8. Convert the model with int8 weights, or "
             "with float activations."
         )

@@ -132,7 +132,8 @@ def _require_room(
     if at_once * output_size > batch_size * (units + spare):
         raise parts.refuse(
             f"a projection to {output_size} values of {units} units for {batch_size} sequences, "
-            f"which LiteRT writes beyond its memory; expected at most {units + spare} values."
+            f"which LiteRT writes beyond its memory; expected at most "
+            f"{batch_size * (units + spare) // at_once} values."
         )
 
 
