@@ -165,7 +165,7 @@ def test_models_of_one_name_go_by_their_paths(folder: Path, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["gone.keras"], "gone.keras: no such file or directory"),
-        (["x.npy"], "must end in .keras or .h5"),
+        (["x.npy"], "must end in .keras, .h5 or .tflite"),
         (["int8.keras", "--data", "wrong.npy"], "expected shape (batch, 6, 6, 2)"),
         (["any_size.keras"], "any_size.keras takes samples of any size"),
         (["odd.keras", "--engine", "litert"], "odd.keras does not run on the engine 'litert'"),

@@ -131,7 +131,14 @@ def test_transposed_convolution(
         output_padding=None if output_padding is None else (output_padding, 0),
         dilation_rate=(dilation, 1),
     )
-    interpreter = assert_close(sequence((5, 4, 2), layer))
+    model = sequence((5, 4, 2), layer)
+    if dilation > 1 and keras.backend.backend() == "tensorflow":
+        try:
+            model(np.zeros((1, 5, 4, 2), np.float32))
+        except Exception as error:
+            assert "do not yet support dilation" in str(error)
+            pytest.skip("TensorFlow has no such kernel on this processor")
+    interpreter = assert_close(model)
     assert interpreter.operators() == ["TRANSPOSE_CONV"]
     assert interpreter.left() == []
 

@@ -101,8 +101,9 @@ def test_round_trip(name: str) -> None:
     ours, theirs = Interpreter(again), Interpreter(content)
     if theirs.output_names:
         assert (ours.input_names, ours.output_names) == (theirs.input_names, theirs.output_names)
-    for inputs, expected in calls:
-        for x, y in zip(ours(*inputs), expected, strict=True):
+    # Float kernels round as the processor does: what was recorded may be another's.
+    for inputs, _ in calls:
+        for x, y in zip(ours(*inputs), theirs(*inputs), strict=True):
             np.testing.assert_array_equal(x, y)
 
 
