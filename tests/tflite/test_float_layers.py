@@ -136,7 +136,8 @@ def test_transposed_convolution(
         try:
             model(np.zeros((1, 5, 4, 2), np.float32))
         except Exception as error:
-            assert "do not yet support dilation" in str(error)
+            if "do not yet support dilation" not in str(error):
+                raise
             pytest.skip("TensorFlow has no such kernel on this processor")
     interpreter = assert_close(model)
     assert interpreter.operators() == ["TRANSPOSE_CONV"]
