@@ -45,7 +45,9 @@ class OpenVINOProgram:
         return self._run(inputs, None, threads, streams=1)
 
     def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
-        if not can_cut(self._source) or is_serial(self._source, len(inputs[0])):
+        whole = not can_cut(self._source) or is_serial(self._source, len(inputs[0]))
+        # Streams at once of the float32 kernels now and then give other values.
+        if whole or not multiplies_bytes_exactly():
             return in_batches(self, inputs, batch_size)
         threads = self._num_threads
 
