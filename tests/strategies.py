@@ -35,3 +35,13 @@ def integers(seed: int, shape: tuple[int, ...], low: int = -128, high: int = 127
     extreme = rng.random(shape)
     values = np.where(extreme < 0.05, low, values)
     return np.where(extreme > 0.95, high, values).astype(np.int8)
+
+
+def inexact_inverse() -> tuple[float, float]:
+    """A float32 and its inverse, whose product is 1 in float32 and a little less in float64."""
+    numbers = np.random.default_rng(0).uniform(0.02, 0.04, 1000).astype(np.float32)
+    inverses = np.float32(1) / numbers
+    exact = numbers.astype(np.float64) * inverses
+    position = np.argmin(np.where(numbers * inverses == 1, exact, 2))
+    assert exact[position] < 1 - 2**-30
+    return float(numbers[position]), float(inverses[position])

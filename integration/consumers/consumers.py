@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.cores import multiplies_bytes_exactly
+from keras_octet.engines.openvino import exact_settings
 
 Arrays = list[np.ndarray]
 Result = tuple[Arrays | None, dict[str, Any]]
@@ -31,9 +31,7 @@ ARENA_BYTES = 64 << 20
 ROOT = Path(__file__).parents[2]
 TOSA_TOOLS = Path(os.environ.get("TOSA_TOOLS", ROOT / "build" / "tosa-tools" / "bin"))
 TOSA_TARGET = "profiles=pro_int,pro_fp extensions=doubleround level=8k specification_version=1.0"
-OPENVINO_OPTIONS = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-if not multiplies_bytes_exactly():
-    OPENVINO_OPTIONS["LP_TRANSFORMS_MODE"] = "NO"  # its int8 kernels would saturate
+OPENVINO_OPTIONS = {"INFERENCE_NUM_THREADS": 1, **exact_settings()}
 _CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 
 

@@ -49,16 +49,17 @@ def processor() -> str:
     Virtual machines on quite different processors have the same name.
     """
     name = _cpuinfo().get("model name") or platform.processor() or platform.machine()
-    vectors = next((name for feature, name in _VECTORS.items() if feature in _features()), None)
+    features = _features()
+    vectors = next((_VECTORS[feature] for feature in _VECTORS if feature in features), None)
     return f"{name} with {vectors}" if vectors else name
 
 
 @cache
 def multiplies_bytes_exactly() -> bool:
-    """Whether products of bytes are added in 32 bits by one instruction.
+    """Whether the instruction that multiplies bytes adds their products in 32 bits.
 
-    x86 processors without VNNI (and those of which that is not known) add pairs in 16 bits, which
-    saturate; so do programs that use that instruction.
+    False for x86 processors without VNNI, and where that is not known: theirs adds pairs in 16
+    bits, which saturate.
     """
     x86 = platform.machine().lower() in ("x86_64", "amd64", "x86", "i686")
     return not x86 or bool(_features() & {"amx_int8", "avx512_vnni", "avx_vnni"})

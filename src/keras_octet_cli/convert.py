@@ -7,7 +7,7 @@ from pathlib import Path
 import keras_octet as ko
 from keras_octet.files import atomic_path, check_folder
 from keras_octet_cli.console import Console, byte_size
-from keras_octet_cli.files import check_suffix, load_float_model
+from keras_octet_cli.files import load_model
 
 
 def run(source: Path, target: Path, *, signature: str | None, console: Console) -> None:
@@ -18,11 +18,7 @@ def run(source: Path, target: Path, *, signature: str | None, console: Console) 
         OctetError: the model cannot be read, or not be expressed in the other format.
     """
     check_folder(target)
-    check_suffix(source)
-    if source.suffix == ".tflite":
-        model = ko.load_model(source, signature=signature)
-    else:
-        model = load_float_model(source)
+    model = load_model(source, signature)
     if target.suffix == ".tflite":
         ko.export(model, target)
     else:

@@ -49,8 +49,8 @@ def load_float_model(path: Path) -> keras.Model:
     return model
 
 
-def load_model(path: Path) -> keras.Model:
-    """The model at `path`: what Keras saved, or a `.tflite` file.
+def load_model(path: Path, signature: str | None = None) -> keras.Model:
+    """The model at `path`: what Keras saved, or a signature of a `.tflite` file.
 
     Raises:
         OSError: the file is missing or cannot be read.
@@ -58,7 +58,7 @@ def load_model(path: Path) -> keras.Model:
     """
     check_suffix(path)
     if path.suffix == ".tflite":
-        return ko.load_model(path)
+        return ko.load_model(path, signature=signature)
     return load_float_model(path)
 
 

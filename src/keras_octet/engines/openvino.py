@@ -80,13 +80,10 @@ class OpenVINOProgram:
                 model = self._model.clone()
                 model.reshape(dict(enumerate(shapes)))
                 settings = {
-                    # On some processors the default is bfloat16, which ruins an int8 model.
-                    "INFERENCE_PRECISION_HINT": "f32",
+                    **exact_settings(),
                     "INFERENCE_NUM_THREADS": threads,
                     "NUM_STREAMS": streams,
                 }
-                if not multiplies_bytes_exactly():
-                    settings["LP_TRANSFORMS_MODE"] = "NO"  # no int8 kernels
                 self._compiled[key] = _Compiled(self._core.compile_model(model, "CPU", settings))
             self._compiled.move_to_end(key)
             if len(self._compiled) > MAX_COMPILED:
@@ -118,6 +115,15 @@ class _Compiled:
                 target[...] = result
         self._idle.append(request)
         return copies
+
+
+def exact_settings() -> dict[str, str]:
+    """Settings of OpenVINO's CPU plugin without which an int8 model is ruined on some processors.
+
+    Float arithmetic is in float32, where the default may be bfloat16, and no int8 kernel saturates.
+    """
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    return settings if multiplies_bytes_exactly() else {**settings, "LP_TRANSFORMS_MODE": "NO"}
 
 
 def _import_openvino() -> Any:

@@ -15,6 +15,7 @@ from keras_octet.tflite.file import pack
 from keras_octet.tflite.graph import Graph, Quantization
 from keras_octet.tflite.run import Interpreter
 from keras_octet.windows import output_length
+from tests.strategies import inexact_inverse
 from tests.tflite.read.test_golden import run_layers
 from tests.tflite.read.test_hostile import repacked
 
@@ -23,13 +24,14 @@ ROWS, IMAGE = 40, (2, 9, 8)
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One operator with a random kernel and a random bias.
+    """One operator with a random kernel.
 
     Attributes:
         inputs: shape of the input.
         kernel: shape in the file, output channels along `axis`.
         window: of the options of convolutions: strides and dilation.
         scales: of the input, of the kernel (None: at random) and of the output.
+        bias: None: at random.
     """
 
     code: str = "CONV_2D"
@@ -41,6 +43,7 @@ class Case:
     strides: int = 1
     dilation: int = 1
     scales: tuple[float, float | None, float] = (0.05, None, 0.25)
+    bias: np.ndarray | None = None
 
 
 def file_of(case: Case) -> bytes:
@@ -61,7 +64,7 @@ def file_of(case: Case) -> bytes:
     )
     graph.tensors[kernel].dtype = "int4"
     bias = graph.constant(
-        rng.integers(-50, 50, channels).astype(np.int32),
+        (rng.integers(-50, 50, channels) if case.bias is None else case.bias).astype(np.int32),
         name="bias",
         quantization=Quantization.symmetric(np.float32(input_scale) * scale, 0),
     )
@@ -145,19 +148,15 @@ def test_same_bits(name: str) -> None:
 
 
 def test_scales_are_multiplied_in_float32() -> None:
-    """Their product is a half as float32, a little less as float64: ties decide."""
-    numbers = np.random.default_rng(0).uniform(0.02, 0.04, 1000).astype(np.float32)
-    inverses = np.float32(1) / numbers
-    exact = numbers.astype(np.float64) * inverses
-    position = np.argmin(np.where(numbers * inverses == 1, exact, 2))
-    scale, inverse = float(numbers[position]), float(inverses[position])
-    assert exact[position] < 1 - 2**-30
+    """Their product is a power of two as float32, a little less as float64: large sums tell."""
+    scale, inverse = inexact_inverse()
     assert_same_bits(
         Case(
             inputs=(ROWS, 7),
             kernel=(11, 7),
             per_tensor=True,
-            scales=(scale, inverse / 32, 1 / 16),
+            scales=(scale, inverse / 32, 2.0**19),
+            bias=(2 * np.arange(10, 120, 10) + 1) * 2**23,  # sums near ties
             **DENSE,
         )
     )

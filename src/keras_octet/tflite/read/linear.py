@@ -17,11 +17,7 @@ from keras_octet.tflite.read.options import activation_of, padding_of
 from keras_octet.tflite.read.shapes import as_ints
 
 # What LiteRT runs with int4 weights and int8 activations.
-_WITH_INT4 = {
-    "Conv2D": "CONV_2D",
-    "DepthwiseConv2D": "DEPTHWISE_CONV_2D",
-    "Dense": "FULLY_CONNECTED",
-}
+_WITH_INT4 = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def read_conv_2d(call: ReadCall) -> Any:
@@ -167,7 +163,7 @@ def new_layer(
     if call.kind == "hybrid":
         return getattr(layers, f"Hybrid{name}")(**arguments, **hybrid)
     if weights.tensor.dtype != "int8":
-        arguments["builtin"] = _runs_builtin(call, name, weights)
+        arguments["builtin"] = _runs_builtin(call, weights)
     operand = call.operand(source)
     arguments["input_qparams"] = [operand.factor_qparams if name == "Dense" else operand.qparams]
     arguments["output_qparams"] = call.output_qparams
@@ -177,7 +173,7 @@ def new_layer(
     return getattr(layers, f"Quantized{name}")(**arguments)
 
 
-def _runs_builtin(call: ReadCall, name: str, weights: Operand) -> bool:
+def _runs_builtin(call: ReadCall, weights: Operand) -> bool:
     """Whether a built-in kernel multiplies narrow weights with integer activations.
 
     XNNPACK takes only int4 weights of FULLY_CONNECTED with an even number of inputs.
@@ -186,14 +182,14 @@ def _runs_builtin(call: ReadCall, name: str, weights: Operand) -> bool:
         ModelFileError: the weights are not int4, or the activations not int8.
     """
     dtype, shape = weights.tensor.dtype, weights.tensor.shape
-    if call.kind != "int8" or dtype != "int4" or name not in _WITH_INT4:
+    if call.kind != "int8" or dtype != "int4" or call.code not in _WITH_INT4:
         raise ModelFileError(
             f"{call.code} {call.name!r} has {dtype} weights of shape {shape} on {call.kind} "
             "activations. Narrow weights on integer activations are supported as int4 in "
-            f"{', '.join(_WITH_INT4.values())} on int8. Convert the model with int8 weights, or "
+            f"{', '.join(_WITH_INT4)} on int8. Convert the model with int8 weights, or "
             "with float activations."
         )
-    return name != "Dense" or shape[-1] is None or shape[-1] % 2 == 1
+    return call.code != "FULLY_CONNECTED" or shape[-1] is None or shape[-1] % 2 == 1
 
 
 def _sums_in_32_bits(call: ReadCall, name: str) -> bool:
