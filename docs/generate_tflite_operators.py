@@ -42,8 +42,8 @@ Exceptions:
 - XLA (JAX, and TensorFlow where it compiles) makes one operation of a float product and the sum
   after it, which rounds once. Such a pair is within half a unit in the last place of the product
   and one of the sum.
-- `GELU` of int16 may differ by one step where the C library that LiteRT runs on does not round
-  `erfcf` correctly; its tanh approximation is refused for that reason.
+- `GELU` is worked out with the C library's `erfcf` and `tanhf`, as in LiteRT: on another machine it
+  may have other bits, and so may LiteRT.
 - Hybrid `TRANSPOSE_CONV` whose output shape is computed in the file, as TensorFlow's converter
   writes it for an open batch, runs on a built-in kernel with float sums; up to 4 ulp of the largest
   value were measured.

@@ -9,11 +9,13 @@ Sources: LiteRT's reference kernels; gemmlowp.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
+from keras_octet import c_library
 from keras_octet.arithmetic import ALL_INT8, F32, resize_scale
 from keras_octet.gemmlowp import (
     gemmlowp_requantize,
@@ -106,6 +108,19 @@ def function_table(
     real = F32(source.scale) * (ALL_INT8 - source.zero_point).astype(F32)
     with np.errstate(over="ignore"):
         return _rounded(np.asarray(function(real.astype(np.float64))).astype(F32), target)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """`x / 2 * erfc(-x / sqrt(2))`, each step in float32."""
+    values = x.astype(F32)
+    return F32(0.5) * values * c_library.erfc(values * F32(-math.sqrt(0.5)))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """`x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, each step in float32."""
+    values = x.astype(F32)
+    inner = values + F32(0.044715) * values * values * values
+    return F32(0.5) * values * (F32(1) + c_library.tanh(F32(math.sqrt(2.0 / math.pi)) * inner))
 
 
 def rsqrt_table(source: QParams, target: QParams) -> np.ndarray:

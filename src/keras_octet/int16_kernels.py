@@ -8,12 +8,12 @@ Sources: LiteRT's reference kernels; gemmlowp.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
+from keras_octet import builtin_kernels
 from keras_octet.arithmetic import F32
 from keras_octet.gemmlowp import gemmlowp_requantize, quantize_multiplier
 from keras_octet.lstm_kernels import GATE_FRACTION_BITS, sigmoid_table
@@ -182,12 +182,6 @@ def _exponential(x: np.ndarray, least: np.ndarray, largest: np.ndarray) -> np.nd
         return np.exp(x.astype(np.float64)).astype(F32)
 
 
-def _gelu(x: np.ndarray, least: np.ndarray, largest: np.ndarray) -> np.ndarray:
-    """`x / 2 * erfc(-x / sqrt(2))`, each step in float32."""
-    complement = np.vectorize(math.erfc)((x * F32(-math.sqrt(0.5))).astype(np.float64))
-    return F32(0.5) * x * complement.astype(F32)
-
-
 def _of_function(function: Function, source: QParams, target: QParams) -> np.ndarray:
     """`function` by interpolation in 513 samples, worked out in float32.
 
@@ -227,7 +221,8 @@ def _absolute(source: QParams, target: QParams) -> np.ndarray:
 
 _FUNCTIONS: dict[str, Function] = {
     "exp": _exponential,
-    "gelu": _gelu,
+    "gelu": lambda x, least, largest: builtin_kernels.gelu(x),
+    "gelu_tanh": lambda x, least, largest: builtin_kernels.gelu_tanh(x),
     "log": _logarithm,
     "rsqrt": _inverse_square_root,
 }

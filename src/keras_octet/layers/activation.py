@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -114,28 +113,12 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def _gelu(x: np.ndarray) -> np.ndarray:
-    """`x / 2 * erfc(-x / sqrt(2))`, as LiteRT each step in float32."""
-    values = x.astype(np.float32)
-    complement = np.vectorize(math.erfc)(values * np.float32(-math.sqrt(0.5)))
-    return np.float32(0.5) * values * complement.astype(np.float32)
-
-
-def _gelu_tanh(x: np.ndarray) -> np.ndarray:
-    """`x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`, as LiteRT each step in float32."""
-    values = x.astype(np.float32)
-    inner = values + np.float32(0.044715) * values * values * values
-    angle = np.float32(math.sqrt(2.0 / math.pi)) * inner
-    tangent = np.tanh(angle.astype(np.float64)).astype(np.float32)
-    return np.float32(0.5) * values * (np.float32(1) + tangent)
-
-
 Table = Callable[[QParams, QParams], np.ndarray]
 ACTIVATIONS: dict[str, Table] = {
     "sigmoid": partial(arithmetic.function_table, _sigmoid),
     "tanh": partial(arithmetic.function_table, np.tanh),
-    "gelu": partial(builtin_kernels.function_table, _gelu),
-    "gelu_tanh": partial(builtin_kernels.function_table, _gelu_tanh),
+    "gelu": partial(builtin_kernels.function_table, builtin_kernels.gelu),
+    "gelu_tanh": partial(builtin_kernels.function_table, builtin_kernels.gelu_tanh),
     "hard_silu": builtin_kernels.hard_swish_table,
 }
 FUNCTIONS: dict[str, Table] = {

@@ -69,11 +69,10 @@ class Int16LeakyReLU(Int16Table):
 
 @register
 class Int16Activation(Int16Table):
-    """`"sigmoid"` or `"tanh"`, whose output has scale 2**-15, or `"gelu"`.
+    """`"sigmoid"` or `"tanh"`, whose output has scale 2**-15, `"gelu"` or `"gelu_tanh"`.
 
     Raises:
-        ValueError: another activation. That includes the tanh approximation of GELU: the last bit
-            of what LiteRT computes is that of the C library's `tanhf`.
+        ValueError: another activation.
     """
 
     config_keys = ("activation",)
@@ -81,9 +80,9 @@ class Int16Activation(Int16Table):
     def __init__(self, *, activation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activation
-        if activation not in ("sigmoid", "tanh", "gelu"):
+        if activation not in ("sigmoid", "tanh", "gelu", "gelu_tanh"):
             raise ValueError(
-                "Int16Activation computes 'sigmoid', 'tanh' and 'gelu'. "
+                "Int16Activation computes 'sigmoid', 'tanh', 'gelu' and 'gelu_tanh'. "
                 f"Received: activation={activation!r}"
             )
 
@@ -92,7 +91,7 @@ class Int16Activation(Int16Table):
             return int16_kernels.logistic_table(source)
         if self.activation == "tanh":
             return int16_kernels.tanh_table(source)
-        return int16_kernels.function_table("gelu", source, target)
+        return int16_kernels.function_table(self.activation, source, target)
 
 
 @register

@@ -82,7 +82,7 @@ def read_activation(call: ReadCall) -> Any:
 
 
 def read_gelu(call: ReadCall) -> Any:
-    """GELU, not its approximation."""
+    """GELU."""
     name = "gelu_tanh" if call.options.approximate else "gelu"
     return layers.Int16Activation(activation=name, **parameters(call, 1))(call.tensor(0))
 
