@@ -149,6 +149,7 @@ def test_clipping_and_use_of_the_range() -> None:
     beyond = (int_b == 127) & (float_b > high + step) | (int_b == -128) & (float_b < low - step)
     assert rows["b"].activation.clipped == pytest.approx(beyond.mean())
     assert rows["b"].activation.clipped > 0.1
+    assert rows["b"].activation.num_clipped == beyond.sum()
     assert rows["b"].activation.used == pytest.approx(1.0, abs=1e-6)
 
     large = ko.quantize(model, np.concatenate([x, 4 * x[:1]]))

@@ -248,7 +248,11 @@ def run_code(code: str, model: keras.Model, x: np.ndarray) -> ko.QuantizedModel:
 @pytest.mark.parametrize(
     ("row", "words", "code"),
     [
-        (layer("logits", 20.0, clipped=0.01, maximum=9.0), "1 % of its outputs clip", "MinMax"),
+        (
+            layer("logits", 20.0, clipped=0.01, num_clipped=1200, maximum=9.0),
+            "1 % of its outputs clip (1,200 values)",
+            "MinMax",
+        ),
         (
             layer("logits", 20.0, better_range=(-0.5, 0.5), better_range_gain=5.0),
             "stretch its range",

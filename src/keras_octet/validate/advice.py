@@ -138,9 +138,10 @@ def _clipping(row: LayerResult) -> Advice | None:
     return Advice(
         layer=row.name,
         problem=(
-            f"{_measured(row)} {100 * values.clipped:.2g} % of its outputs clip: they go from "
-            f"{values.minimum:.4g} to {values.maximum:.4g}, and it was calibrated for "
-            f"{values.low:.4g} to {values.high:.4g}."
+            f"{_measured(row)} {100 * values.clipped:.2g} % of its outputs clip "
+            f"({values.num_clipped:,} values): they go from {values.minimum:.4g} to "
+            f"{values.maximum:.4g}, and it was calibrated for {values.low:.4g} to "
+            f"{values.high:.4g}."
         ),
         action=(
             "Calibrate on data that reaches these values: more samples, of every kind the model "

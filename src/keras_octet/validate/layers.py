@@ -181,6 +181,7 @@ class _Row:
             zero_point=qparams.zero_point,
             prescribed=prescribed,
             clipped=self._clipped / max(self._accumulated.count, 1),
+            num_clipped=self._clipped,
             num_channels=spans.size if has_channels else 0,
             constant_channels=int(constant.sum()) if has_channels else 0,
             coarse_channels=int(coarse.sum()) if has_channels else 0,

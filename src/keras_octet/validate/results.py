@@ -106,6 +106,7 @@ class ActivationResult:
         prescribed: the parameters come from the int8 specification, not from calibration.
         clipped: share of elements that are at -128 or 127 while the float value lies beyond the
             range by more than one step.
+        num_clipped: how many elements that is.
         num_channels: size of the last axis; 0 where channels were not looked at.
         constant_channels: channels with one value throughout, as after a dead ReLU.
         coarse_channels: channels that vary, over fewer than 8 of the 256 levels.
@@ -122,6 +123,7 @@ class ActivationResult:
     zero_point: int
     prescribed: bool = False
     clipped: float = 0.0
+    num_clipped: int = 0
     num_channels: int = 0
     constant_channels: int = 0
     coarse_channels: int = 0
