@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ import keras
 from keras_octet.errors import ExportError
 from keras_octet.files import atomic_path
 from keras_octet.layers.base import register
+from keras_octet.layers.operators.variables import share_variables
 from keras_octet.layers.state import stateful_layers
 from keras_octet.tflite.info import FileInfo, Written
 
@@ -24,22 +27,52 @@ class ExportableModel(keras.Model):
 
     Attributes:
         file_info: names and metadata of the `.tflite` file that `export` writes.
+
+    Raises:
+        ValueError: of a damaged `.keras` file: signatures that are no such models, or that differ
+            in the shape or type of a variable.
     """
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         info = kwargs.pop("file_info", None)
         output_names = kwargs.pop("output_names", None)
+        signatures = kwargs.pop("signatures", None) or {}
         super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
         if output_names is not None:
             self.output_names = list(output_names)
         self.file_info = FileInfo.from_config(info) if isinstance(info, dict) else info
+        others = {key: _as_signature(key, value) for key, value in signatures.items()}
+        # A type that Keras does not look into: these are no layers of this model.
+        self._other_signatures = MappingProxyType(others)
+        if others:
+            share_variables([self, *others.values()])
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config["output_names"] = list(self.output_names)
         if self.file_info is not None:
             config["file_info"] = self.file_info.get_config()
+        if self._other_signatures:
+            config["signatures"] = {
+                key: keras.saving.serialize_keras_object(model)
+                for key, model in self._other_signatures.items()
+            }
         return config
+
+    @property
+    def signatures(self) -> Mapping[str, ExportableModel]:
+        """The models of the signatures of the file by their keys, this model first.
+
+        Variables of the file are one for all of them. `save` keeps them all, and `export` writes
+        them to one file; `quantize`, `fit` and the like are about this model alone.
+        """
+        key = (self.file_info or FileInfo()).signature
+        return MappingProxyType({key: self, **self._other_signatures})
+
+    @property
+    def _saved_with_it(self) -> dict[str, ExportableModel]:
+        """Keras saves the weights of the models that it finds in an attribute."""
+        return dict(self._other_signatures)
 
     @property
     def stateful(self) -> bool:
@@ -98,7 +131,9 @@ class ExportableModel(keras.Model):
         from keras_octet.tflite.emit import EMITTERS
         from keras_octet.tflite.write import write
 
-        return write(self, EMITTERS, batch_size, weights, variables_outside)
+        # Variables are outside for an engine, which runs this model.
+        others = {} if variables_outside else self._other_signatures
+        return write(self, EMITTERS, batch_size, weights, variables_outside, others)
 
     def export(
         self,
@@ -134,6 +169,17 @@ class ExportableModel(keras.Model):
             temporary.write_bytes(content)
         if verbose:
             print(f"Saved artifact at '{os.fspath(filepath)}'.")
+
+
+def _as_signature(key: str, value: Any) -> ExportableModel:
+    """A model, or what `get_config` has of it."""
+    if isinstance(value, Mapping):
+        value = keras.saving.deserialize_keras_object(value)
+    if not isinstance(value, ExportableModel):
+        raise ValueError(
+            f"Signature {key!r} should be an ExportableModel. Received: {type(value).__name__}"
+        )
+    return value
 
 
 def _batch_size(model: keras.Model, input_signature: Any) -> int | None:

@@ -7,7 +7,7 @@ can use the weights of a memory-mapped file where they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import flatbuffers
@@ -41,6 +41,22 @@ class AlignedBuilder(flatbuffers.Builder):
         return int(self.EndVector())
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A signature of another subgraph than the first.
+
+    Attributes:
+        key: of the signature.
+        subgraph: its number.
+        input_names, output_names: in the signature.
+    """
+
+    key: str
+    subgraph: int
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+
+
 def pack(
     graph: Graph,
     inputs: Sequence[int],
@@ -50,31 +66,36 @@ def pack(
     name: str,
     info: FileInfo = FileInfo(),  # noqa: B008 (frozen)
     functions: Sequence[Function] = (),
+    entries: Sequence[Entry] = (),
 ) -> bytes:
-    """The bytes of a model with one signature.
+    """The bytes of a model.
 
     Args:
-        graph: tensors and operators of the subgraph that the signature calls; aliases are resolved
-            and unused tensors left out.
+        graph: tensors and operators of the subgraph that the first signature calls; aliases are
+            resolved and unused tensors left out.
         inputs: indices of the model's inputs.
         outputs: indices of the model's outputs.
         input_names: names of the inputs in the signature.
         output_names: names of the outputs in the signature.
         name: name of the subgraph.
         info: key of the signature, metadata and description.
-        functions: the other subgraphs, which operators call by their number from 1 on.
+        functions: the other subgraphs, which operators and entries call by their number from 1 on.
+        entries: the signatures after the first.
     """
     main = Function(graph, list(inputs), list(outputs), name)
     buffers = _Buffers()
     codes: dict[tuple[str, int, str], int] = {}
     subgraphs = [_subgraph(function, buffers, codes) for function in (main, *functions)]
-    position = _positions(main)
-    signature = schema.SignatureDefT(
-        inputs=_tensor_map(input_names, [position[i] for i in inputs]),
-        outputs=_tensor_map(output_names, [position[graph.resolve(i)] for i in outputs]),
-        signatureKey=info.signature,
-        subgraphIndex=0,
-    )
+    first = Entry(info.signature, 0, input_names, output_names)
+    signatures = [
+        schema.SignatureDefT(
+            inputs=_tensor_map(entry.input_names, subgraphs[entry.subgraph].inputs),
+            outputs=_tensor_map(entry.output_names, subgraphs[entry.subgraph].outputs),
+            signatureKey=entry.key,
+            subgraphIndex=entry.subgraph,
+        )
+        for entry in (first, *entries)
+    ]
     runtime = minimum_runtime(key[:2] for key in codes).encode().ljust(16, b"\0")
     metadata = [
         schema.MetadataT(name=name, buffer=buffers.add(np.frombuffer(content, np.uint8)))
@@ -87,7 +108,7 @@ def pack(
         description=info.description,
         buffers=buffers.items,
         metadata=metadata,
-        signatureDefs=[signature],
+        signatureDefs=signatures,
     )
     items = sum(len(x.tensors) + len(x.operators) for x in subgraphs)
     builder = AlignedBuilder(buffers.size + 256 * items + 4096)
@@ -219,6 +240,6 @@ def _operator_code(code: str, version: int, custom_code: str) -> Any:
 
 def _tensor_map(names: Sequence[str], indices: Sequence[int]) -> list[Any]:
     return [
-        schema.TensorMapT(name=name, tensorIndex=index)
+        schema.TensorMapT(name=name, tensorIndex=int(index))
         for name, index in zip(names, indices, strict=True)
     ]

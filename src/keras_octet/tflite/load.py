@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import keras
 
@@ -16,6 +16,9 @@ from keras_octet.model import QuantizedModel
 from keras_octet.tflite.file import FILE_IDENTIFIER
 from keras_octet.tflite.read import parse
 
+if TYPE_CHECKING:
+    from keras_octet.tflite.read.builder import BuiltGraph
+
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
 
@@ -24,7 +27,8 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
 
     Args:
         source: path of the file; or the bytes of a `.tflite` file, or a binary stream of them.
-        signature: key of the signature of a `.tflite` file to load; by default its first.
+        signature: key of the one signature of a `.tflite` file to load. By default the model is
+            that of the first, with the others in its `signatures`.
         **kwargs: of `keras.saving.load_model`, for what Keras saved.
 
     Returns:
@@ -33,6 +37,7 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
 
     Raises:
         ModelFileError: the file is damaged, or has operators that are not supported.
+        UserWarning: a signature after the first cannot be read, and is left out.
         FileNotFoundError: there is no such file.
     """
     if isinstance(source, (str, os.PathLike)) and not is_tflite(source):
@@ -40,8 +45,16 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
     # The whole table of operators, which only reading a file needs.
     from keras_octet.tflite.read.builder import build
 
-    data = _read(source)
-    built = build(parse(data), signature)
+    file = parse(_read(source))
+    first, *others = build(file, signature)
+    signatures = {built.info.signature: _model(built) for built in others}
+    try:
+        return _model(first, signatures=signatures)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from error
+
+
+def _model(built: BuiltGraph, **kwargs: Any) -> ExportableModel:
     quantized = bool(built.info.tensor_qparams) or any(
         _is_quantized(x) for x in _operations(built.outputs)
     )
@@ -51,6 +64,7 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
         name=built.name,
         output_names=built.info.output_names,
         file_info=built.info,
+        **kwargs,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ from keras_octet.tflite.batch import shapes_with_batch_size, shapes_with_inputs
 from keras_octet.tflite.emit import EMITTERS
 from keras_octet.tflite.emit.common import EmitFunction
 from keras_octet.tflite.emit.control import initial_values
-from keras_octet.tflite.file import pack, tensors_in_file
+from keras_octet.tflite.file import Entry, pack, tensors_in_file
 from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import RESOURCE, Call, Function, Graph, Quantization, Shape, Tensor
 from keras_octet.tflite.info import FileInfo, State, Written
@@ -41,15 +42,15 @@ def write(
     batch_size: int | None = None,
     weights: str | None = None,
     variables_outside: bool = False,
+    others: Mapping[str, keras.Model] = MappingProxyType({}),
 ) -> Written:
     """Write `model` as a `.tflite` file.
 
     Each call of a layer or `keras.ops` operation becomes the operators its emit function appends.
-    The file has a subgraph for the model and for each model that a loop or branch holds, and one
-    signature `"serving_default"` with the names of the
-    InputLayers and of the operations that make the outputs, unless `model.file_info` says
-    otherwise. A batch size of None is 1 in the file and may be resized, unless `batch_size` fixes
-    it. The same model always gives the same bytes.
+    The file has a subgraph for the model and for each model that a loop or branch holds, and a
+    signature `"serving_default"` with the names of the InputLayers and of the operations that make
+    the outputs, unless `model.file_info` says otherwise. A batch size of None is 1 in the file and
+    may be resized, unless `batch_size` fixes it. The same model always gives the same bytes.
 
     Args:
         model: Functional or built Sequential model, channels last.
@@ -58,6 +59,7 @@ def write(
         weights: how float constants are stored, see `narrow_constants`.
         variables_outside: the values of variables are further inputs and outputs, for a caller that
             keeps them; else they are resources of the file.
+        others: models of further signatures, by their keys.
 
     Returns:
         The bytes of the file, and which of its tensors are variables of the model.
@@ -66,34 +68,56 @@ def write(
         ExportError: some operations have no .tflite form; the message names all of them. Or the
             model cannot have this batch size.
     """
-    writer = _Writer(emitters, weights, variables_outside)
-    functional = _functional(model)
-    shapes = {} if batch_size is None else shapes_with_batch_size(functional, batch_size)
-    info = getattr(model, "file_info", None) or FileInfo()
-    main = writer.function(model, shapes)
+    variables = [x for y in (model, *others.values()) for x in _variables(_functional(y))]
+    # Signatures share what has the same name, see `share_variables`.
+    distinct = {id(x.value): x for x in variables}
+    writer = _Writer(emitters, weights, None if variables_outside else list(distinct.values()))
+    main = writer.function(model, _shapes(model, batch_size))
     outside = main.graph.outside or {}
     main.inputs += [before for before, _ in outside.values()]
     main.outputs += [after for _, after in outside.values()]
     main.outputs = _distinct_outputs(main.graph, main.inputs, main.outputs)
     writer.finish(main)
+    entries = []
+    for key, other in others.items():
+        function = writer.function(other, _shapes(other, batch_size))
+        function.outputs = _distinct_outputs(function.graph, function.inputs, function.outputs)
+        entries.append(Entry(key, writer.add(function), *_signature_names(other)))
+    input_names, output_names = _signature_names(model)
     names = [layer.name for layer in outside]
     content = pack(
         main.graph,
         main.inputs,
         main.outputs,
-        input_names=[
-            *(info.input_names or [tensor_name(tensor) for tensor in functional.inputs]),
-            *names,
-        ],
-        output_names=[
-            *(info.output_names or signature_output_names(functional.outputs)),
-            *names,
-        ],
+        input_names=[*input_names, *names],
+        output_names=[*output_names, *names],
         name=main.name,
-        info=info,
+        info=_info(model),
         functions=writer.functions,
+        entries=entries,
     )
     return Written(content, _states(main, list(outside)))
+
+
+def _info(model: keras.Model) -> FileInfo:
+    return getattr(model, "file_info", None) or FileInfo()
+
+
+def _shapes(model: keras.Model, batch_size: int | None) -> Mapping[int, Shape]:
+    return {} if batch_size is None else shapes_with_batch_size(_functional(model), batch_size)
+
+
+def _signature_names(model: keras.Model) -> tuple[Sequence[str], Sequence[str]]:
+    info, functional = _info(model), _functional(model)
+    return (
+        info.input_names or [tensor_name(tensor) for tensor in functional.inputs],
+        info.output_names or signature_output_names(functional.outputs),
+    )
+
+
+def _variables(functional: Any) -> list[Variable]:
+    operations = (node.operation for node in iter_nodes(functional))
+    return list(dict.fromkeys(x for x in operations if isinstance(x, Variable)))
 
 
 def _states(main: Function, outside: list[Any]) -> list[State]:
@@ -125,18 +149,20 @@ class _Writer:
     """The subgraphs of one file.
 
     Args:
-        emitters, weights, variables_outside: see `write`.
+        emitters, weights: see `write`.
+        variables: all that are resources of the file; None if they are outside.
     """
 
     def __init__(
         self,
         emitters: Mapping[type, EmitFunction],
         weights: str | None,
-        variables_outside: bool,
+        variables: Sequence[Variable] | None,
     ) -> None:
         self._emitters = emitters
         self._weights = weights
-        self._outside = variables_outside
+        self._variables = variables
+        self._initializer = 0
         self.functions: list[Function] = []  # all but the main one, which is number 0
 
     def function(
@@ -151,12 +177,12 @@ class _Writer:
         """
         functional = _functional(model)
         _require_emitters(functional, self._emitters)
-        info = getattr(model, "file_info", None) or FileInfo()
+        info = _info(model)
         graph = Graph(
             constant_names=info.constant_names,
             constant_storage=info.constant_storage,
-            add=self._add,
-            outside={} if self._outside else None,
+            add=self._add_model,
+            outside={} if self._variables is None else None,
         )
         read_as = _parameters_of_readers(functional)
         for position, tensor in enumerate(functional.inputs):
@@ -165,14 +191,12 @@ class _Writer:
             if position in handles:
                 graph.make_handle(index)
         nodes = in_order(list(iter_nodes(functional)), info.order)
-        variables = list(
-            dict.fromkeys(x.operation for x in nodes if isinstance(x.operation, Variable))
-        )
+        initialized = self._variables is None
         failures = []
         for node in nodes:
-            if variables and node.operation in variables:
-                self._initialize(variables, graph)
-                variables = []
+            if isinstance(node.operation, Variable) and not initialized:
+                self._initialize(graph)
+                initialized = True
             qparams = getattr(node.operation, "output_qparams", None)
             for tensor in node.outputs:
                 parameters = qparams or read_as.get(id(tensor))
@@ -198,7 +222,7 @@ class _Writer:
         fuse_activations(function.graph, function.outputs)
         narrow_constants(function.graph, self._weights)
 
-    def _add(self, model: Any, arguments: Sequence[Tensor], count: int | None) -> int:
+    def _add_model(self, model: Any, arguments: Sequence[Tensor], count: int | None) -> int:
         functional = _functional(model)
         handles = [i for i, x in enumerate(arguments) if x.dtype == RESOURCE]
         wanted = [
@@ -214,16 +238,21 @@ class _Writer:
         # A branch that is called with nothing has one input that it does not read.
         function.inputs = function.inputs[: len(arguments)]
         function.outputs = function.outputs[:count]
+        return self.add(function)
+
+    def add(self, function: Function) -> int:
+        """The number of a subgraph after the first."""
         self.finish(function)
         self.functions.append(function)
         return len(self.functions)
 
-    def _initialize(self, variables: list[Any], graph: Graph) -> None:
-        """CALL_ONCE of a subgraph that gives the variables of the model their initial values."""
-        if not self._outside:
-            self.functions.append(initial_values(variables))
-            options = schema.CallOnceOptionsT(initSubgraphIndex=len(self.functions))
-            graph.operator("CALL_ONCE", [], [], options)
+    def _initialize(self, graph: Graph) -> None:
+        """CALL_ONCE of the one subgraph that gives all variables their initial values."""
+        if not self._initializer:
+            self.functions.append(initial_values(self._variables or ()))
+            self._initializer = len(self.functions)
+        options = schema.CallOnceOptionsT(initSubgraphIndex=self._initializer)
+        graph.operator("CALL_ONCE", [], [], options)
 
 
 def signature_output_names(outputs: Sequence[keras.KerasTensor]) -> list[str]:

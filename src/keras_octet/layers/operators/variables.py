@@ -66,6 +66,24 @@ class Variable(StatefulLayer, OperatorLayer):
         self.initial.assign(value)
         self.reset_state()
 
+    def share(self, other: Variable) -> None:
+        """Hold what `other` holds from now on, a layer of another signature of the same file.
+
+        Raises:
+            ValueError: the other is of another shape or type.
+        """
+        if (self.shape, self.value_dtype) != (other.shape, other.value_dtype):
+            raise ValueError(
+                f"Signatures have variables of the same name, {self.shared_name!r}, and of "
+                f"{other.value_dtype} {other.shape} and {self.value_dtype} {self.shape}."
+            )
+        for variable in (self.initial, self.value):
+            self._untrack_variable(variable)
+        self._tracker.unlock()
+        self.initial, self.value = other.initial, other.value
+        self._tracker.lock()
+        self.states, self._initial_values = [self.value], [self.initial]
+
     def call(self, inputs: Any, update: Any = None) -> Any:
         if update is None:
             # PyTorch assigns in place.
@@ -77,6 +95,21 @@ class Variable(StatefulLayer, OperatorLayer):
         if update is None:
             return keras.KerasTensor(self.shape, dtype=self.value_dtype)
         return keras.KerasTensor(inputs.shape, dtype=inputs.dtype)
+
+
+def share_variables(models: Sequence[keras.Model]) -> None:
+    """Let variables of the same name be one, in whichever of the models they are.
+
+    Raises:
+        ValueError: two are of different shape or type.
+    """
+    known: dict[tuple[str, str], Variable] = {}
+    for model in models:
+        for layer in model.layers:
+            if isinstance(layer, Variable):
+                first = known.setdefault((layer.container, layer.shared_name), layer)
+                if first.value is not layer.value:
+                    layer.share(first)
 
 
 @register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,28 +50,41 @@ class BuiltGraph:
     info: FileInfo
 
 
-def build(file: TFLiteFile, signature: str | None = None) -> BuiltGraph:
-    """Build the subgraph of a signature.
+def build(file: TFLiteFile, signature: str | None = None) -> list[BuiltGraph]:
+    """Build the subgraphs of signatures.
 
     Args:
         file: what `parse` gives.
-        signature: key of the signature; by default the first, or subgraph 0 if there is none.
+        signature: key of the one to build; by default all, or subgraph 0 if there is none.
 
     Raises:
-        ModelFileError: no such signature; operators that are not supported, all of them named.
+        ModelFileError: no such signature; operators that are not supported, all of them named; the
+            first signature cannot be built.
+        UserWarning: another one cannot.
     """
-    chosen = _choose_signature(file, signature)
-    index = chosen.subgraph if chosen else 0
+    first, *others = _chosen_signatures(file, signature)
     for subgraph in file.subgraphs:
         fuse_dilation(subgraph)
         fuse_lists(subgraph)
     require_readers(file)
     for subgraph in file.subgraphs:
         _require_states_of_their_own(subgraph)
+    nesting = _Nesting(file)
+    built = [_build(nesting, first)]
+    for other in others:
+        try:
+            built.append(_build(nesting, other))
+        except ModelFileError as error:
+            warnings.warn(f"A signature of the file is left out. {error}", stacklevel=4)
+    return built
+
+
+def _build(nesting: _Nesting, chosen: Signature | None) -> BuiltGraph:
+    file, index = nesting.file, chosen.subgraph if chosen else 0
     subgraph = file.subgraphs[index]
     input_names = _signature_names(chosen.inputs if chosen else {}, subgraph, subgraph.inputs)
     output_names = _signature_names(chosen.outputs if chosen else {}, subgraph, subgraph.outputs)
-    with _Nesting(file).enter(index) as nesting:
+    with nesting.enter(index):
         builder = _Builder(nesting, subgraph)
         inputs, outputs = builder.run(input_names)
     return BuiltGraph(
@@ -125,12 +139,13 @@ class _Nesting:
             self._open.pop()
 
 
-def _choose_signature(file: TFLiteFile, key: str | None) -> Signature | None:
+def _chosen_signatures(file: TFLiteFile, key: str | None) -> Sequence[Signature | None]:
+    """The first of each key."""
+    signatures = {x.key: x for x in reversed(file.signatures)}
     if key is None:
-        return file.signatures[0] if file.signatures else None
-    for signature in file.signatures:
-        if signature.key == key:
-            return signature
+        return [x for x in file.signatures if signatures[x.key] is x] or [None]
+    if key in signatures:
+        return [signatures[key]]
     raise ModelFileError(
         f"The file has no signature {key!r}. It has: {[x.key for x in file.signatures]}"
     )
