@@ -20,6 +20,7 @@ if __name__ == "__main__":
 
 import keras
 import numpy as np
+from filelock import FileLock
 from tests.tflite.support import randomized
 
 from integration.applications import application
@@ -90,15 +91,16 @@ def kinds_of(name: str) -> tuple[str, ...]:
 
 
 def make(name: str, folder: Path) -> None:
-    """Fill `folder`, for all backends once."""
+    """Fill `folder`, for all backends and processes once."""
     folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "integration.whole_files", name, str(folder)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        timeout=1800,
-    )
+    with FileLock(folder.with_suffix(".lock")):
+        subprocess.run(
+            [sys.executable, "-m", "integration.whole_files", name, str(folder)],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=1800,
+        )
 
 
 def main(name: str, folder: Path) -> None:
