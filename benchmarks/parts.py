@@ -161,7 +161,12 @@ def _in_turns(
         for what, backend in jobs:
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.process", task, model, what],
-                env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+                env={
+                    **os.environ,
+                    "KERAS_BACKEND": backend,
+                    "TF_CPP_MIN_LOG_LEVEL": "3",
+                    "PYTHONDONTWRITEBYTECODE": "",  # modules are compiled once, as pip does
+                },
                 capture_output=True,
                 text=True,
                 check=True,
