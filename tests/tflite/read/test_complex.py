@@ -65,7 +65,7 @@ def test_lengths(lengths: list[int]) -> None:
     model = ko.load_model(content)
     (expected,) = Interpreter(content)(x)
     assert_within(BOUNDS["RFFT2D", "float"], run_layers(model, [x])[0], expected)
-    assert model.to_tflite() == ko.load_model(model.to_tflite()).to_tflite()
+    np.testing.assert_array_equal(Interpreter(model.to_tflite())(x)[0], expected)
 
 
 @pytest.mark.parametrize("lengths", [[3, 4], [4, 6], [4, 1], [0, 4], [-4, 4], [4, 4, 4]])
@@ -109,8 +109,8 @@ def test_complex_constants_are_refused() -> None:
         ko.load_model(repacked(spectrum_file([4, 8]), stored))
 
 
-def test_complex_arithmetic_is_not_written() -> None:
+def test_complex_arithmetic_is_not_written(tmp_path: Path) -> None:
     inputs = keras.Input((4,), dtype="complex64")
     model = keras.Model(inputs, keras.ops.add(inputs, inputs))
     with pytest.raises(ko.ExportError, match="would be ADD of complex numbers"):
-        ko.export(model, "never.tflite")
+        ko.export(model, tmp_path / "model.tflite")
