@@ -11,14 +11,13 @@ from pathlib import Path
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.tflite.read.bounds import BOUNDS, EXACT
-from keras_octet.tflite.read.call import kind_of
+from keras_octet.tflite.read.call import KINDS, kind_of
 from keras_octet.tflite.read.parse import parse
 from keras_octet.tflite.read.shapes import FOLDERS
-from keras_octet.tflite.read.table import ANY, READERS
+from keras_octet.tflite.read.table import READERS
 
 PAGE = Path(__file__).with_name("tflite_operators.md")
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
-KINDS = ("float", "hybrid", "int8", "int16", "integer")
 
 INTRODUCTION = """\
 <!-- Written by docs/generate_tflite_operators.py. Do not edit: `make docs`. -->
@@ -26,14 +25,15 @@ INTRODUCTION = """\
 
 What `load_model` reads, and how near the Keras layers come to LiteRT's default interpreter. The
 kinds: **float** tensors; **hybrid**, float tensors with integer weights; **int8** and **int16**
-tensors with scales; **integer**, every other type.
+tensors with scales; **complex64**, what `RFFT2D` makes; **integer**, every other type.
 
 *exact*: the same bits, on every backend. Otherwise the largest difference, in units in the last
-place (ulp) of each value, or of the largest value of the output. A star marks what a golden file of
-another converter tests. An empty cell is refused, with an error that names the operator.
+place (ulp) of each value, or of the largest value of the output; real and imaginary parts are
+values. A star marks what a golden file of another converter tests. An empty cell is refused, with
+an error that names the operator.
 
-| operator | float | hybrid | int8 | int16 | integer |
-| --- | --- | --- | --- | --- | --- |
+| operator | float | hybrid | int8 | int16 | integer | complex64 |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 NOTES = """\
 
@@ -62,7 +62,7 @@ def page() -> str:
     """The text of the page."""
     kinds: dict[str, set[str]] = defaultdict(set)
     for code, kind in READERS:
-        kinds[code] |= set(KINDS) if kind == ANY else {kind}
+        kinds[code].add(kind)
     tested = _tested()
     rows = []
     for code in sorted(set(kinds) & set(vars(schema.BuiltinOperator))):

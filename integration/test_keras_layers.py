@@ -37,7 +37,6 @@ OTHERWISE = {
 # What the reader refuses, by what its error says: an operator, or scales that are no numbers, with
 # which LiteRT computes something else than the layer.
 REFUSED = {
-    "MelSpectrogram": r"RFFT2D \(float\)",
     "GRU.int16": "120 scales",
     "RNN.int16": "72 scales",
 }

@@ -157,6 +157,20 @@ def dynamic_slice(x: Any, i: Any) -> dict[str, Any]:
     return {"row": x[i], "column": x[:, -i], "block": tf.slice(x, [i, 0], [2, 2])}
 
 
+def complex_state(x: Any) -> Any:
+    """One of two spectra, the first if the one before has a real part above a limit that grows."""
+    first, second = tf.signal.rfft(x), tf.signal.rfft(x * x)
+
+    def other(y: Any, limit: Any) -> Any:
+        above = tf.reduce_max(tf.math.real(y)) > limit
+        return tf.cond(above, lambda: first, lambda: second)
+
+    found = tf.while_loop(
+        lambda limit, y: limit < 12.0, lambda limit, y: (limit + 3.0, other(y, limit)), [0.0, first]
+    )
+    return tf.math.imag(found[1])
+
+
 # Models that keep state
 
 
@@ -269,6 +283,7 @@ CASES: dict[str, Case] = {
     "while_integer": Case(collatz, [ints(3, low=1, high=30), ints()]),
     "while_float_list": Case(running_sums, [floats(5, 2)]),
     "while_float_scan": Case(decay, [floats(5)]),
+    "while_complex64": Case(complex_state, [floats(2, 8)]),
     "while_float_simple_rnn": Case(L.SimpleRNN(4, return_sequences=True), SEQUENCE),
     "while_float_lstm": Case(L.LSTM(4), SEQUENCE),
     "while_float_lstm_stateful": Case(L.LSTM(4, stateful=True), SEQUENCE),

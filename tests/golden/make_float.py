@@ -123,6 +123,11 @@ def written(
     return write
 
 
+def parts(values: Any) -> list[Any]:
+    """Real and imaginary parts of complex values."""
+    return [tf.math.real(values), tf.math.imag(values)]
+
+
 def unary(function: Callable[[Any], Any], *inputs: np.ndarray) -> Case:
     return Case(lambda x: function(x), inputs or [floats(4, 9)])
 
@@ -398,6 +403,10 @@ CASES: dict[str, Case] = {
         },
         [floats(4, 3)],
     ),
+    "reshape_float_split_shape": Case(
+        lambda x: tf.reshape(x, tf.concat(tf.split(tf.shape(x), [2, -1])[::-1], 0)),
+        [floats(4, 3)],
+    ),
     "reshape_float_shape": Case(L.Reshape((2, -1)), [floats(4, 3)]),
     "expand_dims_float": Case(
         written("EXPAND_DIMS", [(None, 1, 4)], 0, np.int32(1), options=schema.ExpandDimsOptionsT()),
@@ -492,6 +501,29 @@ CASES: dict[str, Case] = {
             tf.space_to_batch(x, (2, 2), ((0, 1), (0, 0))) * 2.0, (2, 2), ((0, 1), (0, 0))
         ),
         [floats(5, 4, 2)],
+    ),
+    # Fourier transforms
+    "rfft2d_float": Case(
+        lambda x, y: {
+            "squares": sum(tf.square(part) for part in parts(tf.signal.rfft(x))),
+            "magnitude": tf.abs(tf.signal.rfft(x, [16])),
+            "image": tf.concat(parts(tf.signal.rfft2d(y)), -1),
+            "expanded": tf.math.imag(tf.expand_dims(tf.signal.rfft2d(y, [16, 32]), 1)),
+            "cut": tf.math.real(tf.reshape(tf.signal.rfft2d(y, [4, 2]), (-1, 8))),
+            "cast": tf.abs(tf.cast(y, tf.complex64)),
+        },
+        [floats(3, 32), floats(8, 16, seed=1)],
+    ),
+    "rfft2d_float_filled": Case(
+        written(
+            "RFFT2D",
+            [(None, 8, 9)],
+            0,
+            np.array([8, 16], np.int32),
+            options=schema.Rfft2dOptionsT(),
+            dtype="complex64",
+        ),
+        [floats(3, 5)],
     ),
     # Matrix products
     "fully_connected_float": Case(L.Dense(5, activation="relu"), [floats(6)]),

@@ -36,9 +36,12 @@ TENSOR_TYPES: dict[str, int] = {
     "uint16": schema.TensorType.UINT16,
     "uint32": schema.TensorType.UINT32,
     "bool": schema.TensorType.BOOL,
+    "complex64": schema.TensorType.COMPLEX64,
     "resource": schema.TensorType.RESOURCE,
 }
 RESOURCE = "resource"
+# What is written with complex inputs; LiteRT computes little with them.
+COMPLEX_OPERATORS = frozenset(["COMPLEX_ABS", "CUSTOM", "IF", "IMAG", "REAL", "RESHAPE", "WHILE"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,8 +317,17 @@ class Graph:
 
         Constants get their names from `constant_names`, and `storage` how they are stored from
         `constant_storage`; see `FileInfo`.
+
+        Raises:
+            ExportError: a call of a Keras operation computes with complex numbers.
         """
         if self.call is not None:
+            types = {self.dtype(index) for index in inputs if index != NO_TENSOR}
+            if "complex64" in types and code not in COMPLEX_OPERATORS:
+                raise ExportError(
+                    f"would be {code} of complex numbers. Expected one of "
+                    f"{sorted(COMPLEX_OPERATORS)}: compute with real and imaginary parts."
+                )
             for position, index in enumerate((*inputs, *intermediates)):
                 if index == NO_TENSOR or not self._is_stored(index):
                     continue

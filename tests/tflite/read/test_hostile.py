@@ -198,3 +198,27 @@ def test_sizes_of_images_are_bounded():
 
     with pytest.raises(ko.ModelFileError, match="at most 1048576"):
         ko.load_model(repacked(content, enlarge))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("split_v_float", [1, 3, 3]),
+        ("split_v_float", [9, -1, 1]),
+        ("split_v_float", [8, -2, 0]),
+        ("reshape_float_split_shape", [1, 1]),
+        ("reshape_float_split_shape", [-1, -1]),
+    ],
+)
+def test_parts_that_do_not_add_up(name, sizes):
+    def resized(model):
+        codes = [x.builtinCode for x in model.operatorCodes]
+        position = codes.index(schema.BuiltinOperator.SPLIT_V)
+        graph = model.subgraphs[0]
+        operator = next(x for x in graph.operators if x.opcodeIndex == position)
+        buffer = model.buffers[graph.tensors[operator.inputs[1]].buffer]
+        buffer.data = np.frombuffer(np.array(sizes, np.int32).tobytes(), np.uint8)
+
+    content = (GOLDEN[0].parent / f"{name}.tflite").read_bytes()
+    with pytest.raises(ko.ModelFileError, match=r"SPLIT_V.* splits [36] values into \["):
+        ko.load_model(repacked(content, resized))

@@ -32,10 +32,12 @@ from keras_octet.layers.operators.slicing import (
     ReverseSequence,
     Split,
 )
+from keras_octet.layers.operators.spectra import RFFT2D, ComplexPart
 from keras_octet.layers.operators.strided import StridedSlice
 from keras_octet.layers.operators.variables import AssignVariable, ReadVariable, Variable
 
 __all__ = [
+    "RFFT2D",
     "SVDF",
     "ArgExtremum",
     "AssignVariable",
@@ -43,6 +45,7 @@ __all__ = [
     "BatchMatmul",
     "BatchToSpace",
     "BroadcastTo",
+    "ComplexPart",
     "CumulativeSum",
     "DepthToSpace",
     "DynamicIndex",

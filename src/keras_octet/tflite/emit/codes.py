@@ -55,6 +55,8 @@ REDUCTIONS: dict[str, tuple[type, ...]] = {
     "REDUCE_ANY": (numpy.Any,),
     "REDUCE_ALL": (numpy.All,),
 }
+# By the `part` of the layer.
+COMPLEX_PARTS = {"REAL": "real", "IMAG": "imag", "COMPLEX_ABS": "abs"}
 
 # The inputs of recurrent operators in order, by the names of the layer's variables.
 LSTM_INPUTS = (

@@ -9,6 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.layers import operators
 from keras_octet.tflite.emit.arithmetic import binary, matmul, strided_slice
+from keras_octet.tflite.emit.codes import COMPLEX_PARTS
 from keras_octet.tflite.emit.common import NO_ACTIVATION, EmitFunction
 from keras_octet.tflite.emit.pooling import emit_pooling_2d
 from keras_octet.tflite.emit.position import arg_extremum, emit_top_k, one_hot
@@ -199,12 +200,23 @@ def _size_of(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
     strided_slice(graph, shape, output, [layer.axis], [layer.axis + 1], [1], shrink_axis_mask=1)
 
 
+def _rfft2d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    lengths = _ints(graph, [layer.rows, layer.columns], "fft_length")
+    graph.operator("RFFT2D", [*inputs, lengths], [output], schema.Rfft2dOptionsT())
+
+
+def _complex_part(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
+    codes = {part: code for code, part in COMPLEX_PARTS.items()}
+    graph.operator(codes[layer.part], inputs, [output])
+
+
 OPERATOR_LAYERS: dict[type, EmitFunction] = {
     operators.ArgExtremum: _arg_extremum,
     operators.AveragePooling2D: emit_pooling_2d("AVERAGE_POOL_2D"),
     operators.BatchMatmul: _batch_matmul,
     operators.BatchToSpace: _batch_to_space,
     operators.BroadcastTo: _broadcast_to,
+    operators.ComplexPart: _complex_part,
     operators.CumulativeSum: _cumulative_sum,
     operators.DepthToSpace: _blocks("DEPTH_TO_SPACE", schema.DepthToSpaceOptionsT),
     operators.DynamicIndex: _dynamic_index,
@@ -220,6 +232,7 @@ OPERATOR_LAYERS: dict[type, EmitFunction] = {
     operators.MatrixSetDiag: _plain("MATRIX_SET_DIAG", schema.MatrixSetDiagOptionsT),
     operators.MirrorPad: _mirror_pad,
     operators.OneHot: _one_hot,
+    operators.RFFT2D: _rfft2d,
     operators.ResizeImage: _resize,
     operators.ReverseSequence: _reverse_sequence,
     operators.SetRow: _set_row,

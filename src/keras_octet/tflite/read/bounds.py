@@ -19,7 +19,7 @@ class Bound:
     Attributes:
         ulps: how many units.
         of_largest: of the largest magnitude of the output, for sums of terms that can cancel; else
-            of each value.
+            of each value. Real and imaginary parts are values.
     """
 
     ulps: int = 0
@@ -76,6 +76,7 @@ _OF_LARGEST = {
     "LSTM": 16,
     "MEAN": 8,
     "RESIZE_BILINEAR": 32,
+    "RFFT2D": 8,
     "SIN": 8,
     "SUM": 8,
     "RNN": 16,
@@ -91,6 +92,8 @@ BOUNDS: dict[tuple[str, str], Bound] = {
     **{(code, "float"): Bound(ulps) for code, ulps in _OF_VALUE.items()},
     **{(code, "float"): Bound(ulps, of_largest=True) for code, ulps in _OF_LARGEST.items()},
     ("SVDF", "hybrid"): Bound(_OF_LARGEST["SVDF"], of_largest=True),
+    ("COMPLEX_ABS", "complex64"): Bound(4),
+    ("WHILE", "complex64"): Bound(_OF_LARGEST["WHILE"], of_largest=True),
 }
 
 

@@ -470,6 +470,12 @@ class _Builder:
                     f"{tensor.name!r} holds sizes that are known only when the model runs, and is "
                     "not the shape of anything. Convert the model with a fixed input shape."
                 )
+            if array.dtype.kind == "c":
+                # Keras has no size for complex weights, which `summary` asks for.
+                raise ModelFileError(
+                    f"{tensor.name!r} is a complex constant that is read when the model runs, "
+                    "which is not supported."
+                )
             layer = Constant(
                 shape=array.shape,
                 value_dtype=array.dtype.name,

@@ -16,6 +16,9 @@ from keras_octet.tflite.read.shapes import Budget
 
 # Elements of a constant that may stand in the configuration of a model, which is JSON.
 MAX_ARGUMENT = 1024
+# What `kind_of` gives, but for complex types that nothing reads.
+REAL_KINDS = ("float", "hybrid", "int8", "int16", "integer")
+KINDS = (*REAL_KINDS, "complex64")
 Result = Any
 """What a read function returns: a KerasTensor, an array for a constant, or the `Handle` of a
 variable; a list for several or none."""
@@ -99,7 +102,7 @@ class ReadCall:
 
     Attributes:
         operator: code, options and custom code.
-        kind: `"float"`, `"int8"`, `"int16"`, `"hybrid"` or `"integer"`; see `kind_of`.
+        kind: one of `KINDS`; see `kind_of`.
         name: a free name for the layer.
         inputs: in the order of the operator; None for an optional input that is not there.
         outputs, intermediates: what the file says of them.
@@ -236,9 +239,13 @@ def qparams_of(tensor: Tensor, *, zeros: bool = False) -> QParams:
 def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
     """Which arithmetic an operator uses, from the types of its tensors.
 
-    `"hybrid"`: float inputs with integer weights. `"integer"`: anything but float, int8, int16.
+    `"hybrid"`: float inputs with integer weights. Complex types: any input has them. `"integer"`:
+    anything else but float, int8, int16.
     """
     inputs = [tensors[i] for i in operator.inputs if i >= 0]
+    for tensor in inputs:
+        if tensor.dtype.startswith("complex"):
+            return tensor.dtype
     running = [x for x in inputs if x.data is None] or inputs
     # TRANSPOSE_CONV and some others read a shape first; GATHER may read from a constant.
     known = [x.dtype for x in (*running, *inputs) if x.dtype in ("float32", "int8", "int16")]

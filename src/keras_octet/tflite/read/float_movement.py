@@ -16,7 +16,7 @@ from keras_octet.layers import operators
 from keras_octet.tflite.read import dynamic
 from keras_octet.tflite.read.call import ReadCall
 from keras_octet.tflite.read.float_common import activation_layer, fused_activation, positive_axis
-from keras_octet.tflite.read.shapes import Unknown, as_ints, has_unknown, slice_key
+from keras_octet.tflite.read.shapes import Unknown, as_ints, has_unknown, part_sizes, slice_key
 
 
 def read_reshape(call: ReadCall) -> Any:
@@ -123,12 +123,8 @@ def read_split(call: ReadCall) -> Any:
             f"{call.code} {call.name!r} splits {total} values into {len(sizes)} parts for {count} "
             "outputs."
         )
-    if call.code == "SPLIT":
-        sizes = [total // count] * count
-    elif -1 in sizes:
-        sizes[sizes.index(-1)] = total - sum(sizes) - 1
-    if min(sizes) < 0 or sum(sizes) != total:
-        raise ModelFileError(f"{call.code} {call.name!r} splits {total} values into {sizes}.")
+    sizes = [total // count] * count if call.code == "SPLIT" else sizes
+    sizes = part_sizes(total, sizes, f"{call.code} {call.name!r}")
     return operators.Split(sizes=sizes, axis=axis, name=call.name)(source)
 
 

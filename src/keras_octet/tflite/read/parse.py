@@ -42,6 +42,7 @@ _NUMPY_TYPES = {
     "uint32": "<u4",
     "uint64": "<u8",
     "bool": "?",
+    "complex64": "<c8",
 }
 # Values that share a byte, lowest bits first, and are signed.
 _PACKED_BITS = {"int4": 4, "int2": 2}

@@ -1,8 +1,13 @@
-"""The read functions of operators on float, integer and bool tensors."""
+"""The read functions of operators on float, integer, bool and complex tensors."""
 
 from __future__ import annotations
 
-from keras_octet.tflite.emit.codes import BINARY_OPERATIONS, REDUCTIONS, UNARY_OPERATIONS
+from keras_octet.tflite.emit.codes import (
+    BINARY_OPERATIONS,
+    COMPLEX_PARTS,
+    REDUCTIONS,
+    UNARY_OPERATIONS,
+)
 from keras_octet.tflite.read import (
     float_activation,
     float_convolution,
@@ -12,6 +17,7 @@ from keras_octet.tflite.read import (
     float_pooling,
     float_position,
     float_resize,
+    float_spectra,
 )
 from keras_octet.tflite.read.call import ReadFunction
 
@@ -41,6 +47,7 @@ FLOAT: dict[str, ReadFunction] = {
     "RESIZE_BILINEAR": float_resize.read_resize,
     "DIV": float_elementwise.read_arithmetic,
     "ROUND": float_elementwise.read_round,
+    "RFFT2D": float_spectra.read_rfft2d,
 }
 # Any dtype, the same function whatever the kind.
 FLOAT_OR_INTEGER: dict[str, ReadFunction] = {
@@ -101,4 +108,11 @@ FLOAT_OR_INTEGER: dict[str, ReadFunction] = {
     "REVERSE_SEQUENCE": float_position.read_reverse_sequence,
     "MATRIX_DIAG": float_position.read_matrix_diag,
     "MATRIX_SET_DIAG": float_position.read_matrix_set_diag,
+}
+# complex64, which RFFT2D makes.
+COMPLEX: dict[str, ReadFunction] = {
+    **dict.fromkeys(COMPLEX_PARTS, float_spectra.read_part),
+    "RESHAPE": float_movement.read_reshape,
+    "EXPAND_DIMS": float_movement.read_expand_dims,
+    "SQUEEZE": float_movement.read_squeeze,
 }

@@ -332,6 +332,26 @@ def _split(call: _Fold) -> Any:
     return list(np.split(values, call.options.numSplits, axis))
 
 
+def _split_v(call: _Fold) -> Any:
+    values, axis = _copy(call), call.ints(2)[0]
+    sizes = part_sizes(values.shape[axis], call.ints(1), call.code)
+    return np.split(values, np.cumsum(sizes)[:-1], axis)
+
+
+def part_sizes(total: int, sizes: Sequence[int], what: str) -> list[int]:
+    """Sizes of the parts of `total` values, of which one may be given as -1, the rest.
+
+    Raises:
+        ModelFileError: they do not add up; of `what`.
+    """
+    found = list(sizes)
+    if -1 in found:
+        found[found.index(-1)] = total - sum(found) - 1
+    if min(found, default=0) < 0 or sum(found) != total:
+        raise ModelFileError(f"{what} splits {total} values into {list(sizes)}.")
+    return found
+
+
 def _slice(call: _Fold) -> Any:
     key = tuple(
         slice(begin, None if size == -1 else begin + size)
@@ -446,6 +466,7 @@ _MOVES: dict[str, Callable[[_Fold], Any]] = {
     "PACK": _pack,
     "UNPACK": _unpack,
     "SPLIT": _split,
+    "SPLIT_V": _split_v,
     "SLICE": _slice,
     "STRIDED_SLICE": _strided_slice,
     "GATHER": _gather,

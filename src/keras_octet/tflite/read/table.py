@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from keras_octet.tflite.graph import Operator
 from keras_octet.tflite.read import boundary, control, custom, lists, variables
-from keras_octet.tflite.read.call import ReadFunction
-from keras_octet.tflite.read.rows_float import FLOAT, FLOAT_OR_INTEGER
+from keras_octet.tflite.read.call import KINDS, REAL_KINDS, ReadFunction
+from keras_octet.tflite.read.rows_float import COMPLEX, FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
 from keras_octet.tflite.read.rows_int16 import INT16
 from keras_octet.tflite.read.rows_recurrent import RECURRENT
 
 READERS: dict[tuple[str, str], ReadFunction] = {}
-ANY = "any"
 
 
 def add_reader(read: ReadFunction, code: str, *kinds: str) -> None:
-    """Say that `read` reads operator `code` of these kinds (see `call.kind_of`); `ANY` for all.
+    """Say that `read` reads operator `code` of these kinds; see `call.kind_of`.
 
     A second function for the same operator and kind is an error.
     """
@@ -30,7 +29,7 @@ def find_reader(operator: Operator, kind: str) -> ReadFunction | None:
     """The read function of an operator, for a custom one that of who registered it."""
     if operator.code == custom.CUSTOM:
         return custom.read_custom if custom.is_registered(operator.custom_code) else None
-    return READERS.get((operator.code, kind)) or READERS.get((operator.code, ANY))
+    return READERS.get((operator.code, kind))
 
 
 def _add_all() -> None:
@@ -38,6 +37,7 @@ def _add_all() -> None:
         ("float", FLOAT),
         ("float", FLOAT_OR_INTEGER),
         ("integer", FLOAT_OR_INTEGER),
+        ("complex64", COMPLEX),
         ("int8", INT8),
         ("int16", INT16),
         ("hybrid", HYBRID),
@@ -49,11 +49,11 @@ def _add_all() -> None:
 
 
 add_reader(boundary.read_quantize, "QUANTIZE", "float")
-add_reader(control.read_while, "WHILE", ANY)
-add_reader(control.read_if, "IF", ANY)
-add_reader(lists.read_set_row, lists.SET_ROW, ANY)
-add_reader(variables.read_call_once, "CALL_ONCE", ANY)
-add_reader(variables.read_var_handle, "VAR_HANDLE", ANY)
-add_reader(variables.read_variable, "READ_VARIABLE", ANY)
-add_reader(variables.read_assign, "ASSIGN_VARIABLE", ANY)
+add_reader(control.read_while, "WHILE", *KINDS)
+add_reader(control.read_if, "IF", *KINDS)
+add_reader(lists.read_set_row, lists.SET_ROW, *REAL_KINDS)
+add_reader(variables.read_call_once, "CALL_ONCE", *REAL_KINDS)
+add_reader(variables.read_var_handle, "VAR_HANDLE", *REAL_KINDS)
+add_reader(variables.read_variable, "READ_VARIABLE", *REAL_KINDS)
+add_reader(variables.read_assign, "ASSIGN_VARIABLE", *REAL_KINDS)
 _add_all()
