@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 
+import keras
 import numpy as np
 import pytest
 
 import keras_octet as ko
+from keras_octet.cores import multiplies_bytes_exactly
 from keras_octet.engines.auto import deviation
 from tests.engines.test_litert import program_of as litert_program
 from tests.engines.test_litert import source_of
@@ -36,6 +38,26 @@ def test_outputs_are_within_steps_of_litert(name):
         assert deviation(source, expected, received) <= 2
         same = [np.isclose(a, b, 0, 1e-5).mean() for a, b in zip(expected, received, strict=True)]
         assert min(same) > 0.9
+
+
+@pytest.mark.skipif(not multiplies_bytes_exactly(), reason="computes in float32 here")
+def test_every_convolution_is_in_int8():
+    """And so is all between them; depthwise weights need their scales last for that."""
+    layers = keras.layers
+    x = image = keras.Input((16, 16, 8))
+    for strides in (1, 2):
+        x = layers.Conv2D(16, 1, activation="relu6")(x)
+        x = layers.DepthwiseConv2D(3, strides, "same", activation="relu6")(x)
+    x = layers.Conv2D(16, 3, groups=4, activation="relu")(x)
+    data = np.random.default_rng(0).normal(size=(32, 16, 16, 8)).astype(np.float32)
+    source = source_of(ko.quantize(keras.Model(image, x), data))
+    program = OpenVINOProgram(source, ko.EngineOptions())
+    program([data[:2]])
+    (compiled,) = program._compiled.values()
+    ran = [x.get_rt_info() for x in compiled._compiled.get_runtime_model().get_ordered_ops()]
+    kernels = [str(x["primitiveType"].value) for x in ran if "Conv" in str(x["layerType"].value)]
+    assert len(kernels) == 5
+    assert {x.rpartition("_")[2].upper() for x in kernels} == {"I8"}
 
 
 def test_pieces_of_equal_size(monkeypatch):

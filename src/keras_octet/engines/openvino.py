@@ -20,6 +20,7 @@ import numpy as np
 
 from keras_octet.cores import multiplies_bytes_exactly, num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Source, in_batches
+from keras_octet.engines.openvino_weights import scale_last
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError
 
@@ -143,14 +144,17 @@ def _import_openvino() -> Any:
 
 def _read(content: bytes) -> tuple[Any, Any]:
     """An OpenVINO core and the model; OpenVINO reads this format from files only."""
-    core = _import_openvino().Core()
+    openvino = _import_openvino()
+    core = openvino.Core()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.tflite"
         path.write_bytes(content)
         try:
-            return core, core.read_model(path)
+            model = core.read_model(path)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read this model: {error}") from error
+        scale_last(openvino, model)
+        return core, model
 
 
 OPENVINO = Engine(name="openvino", package="openvino", exact=False, compile=OpenVINOProgram)
