@@ -29,8 +29,8 @@ class ExportableModel(keras.Model):
         file_info: names and metadata of the `.tflite` file that `export` writes.
 
     Raises:
-        ValueError: of a damaged `.keras` file: signatures that are no such models, or that differ
-            in the shape or type of a variable.
+        ValueError: signatures, of a damaged `.keras` file, say, that are no such models, have the
+            same key, or differ in a variable of the same name.
     """
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
@@ -41,11 +41,19 @@ class ExportableModel(keras.Model):
         if output_names is not None:
             self.output_names = list(output_names)
         self.file_info = FileInfo.from_config(info) if isinstance(info, dict) else info
-        others = {key: _as_signature(key, value) for key, value in signatures.items()}
+        self._set_signatures({k: _as_signature(k, value) for k, value in signatures.items()})
+
+    def _set_signatures(self, others: Mapping[str, ExportableModel]) -> None:
+        """Raises ValueError if they share a key or cannot share a variable with this model."""
+        if self._signature in others:
+            raise ValueError(f"Two signatures have the key {self._signature!r}.")
+        share_variables([self, *others.values()])
         # A type that Keras does not look into: these are no layers of this model.
-        self._other_signatures = MappingProxyType(others)
-        if others:
-            share_variables([self, *others.values()])
+        self._other_signatures: Mapping[str, ExportableModel] = MappingProxyType(dict(others))
+
+    @property
+    def _signature(self) -> str:
+        return (self.file_info or FileInfo()).signature
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -66,8 +74,7 @@ class ExportableModel(keras.Model):
         Variables of the file are one for all of them. `save` keeps them all, and `export` writes
         them to one file; `quantize`, `fit` and the like are about this model alone.
         """
-        key = (self.file_info or FileInfo()).signature
-        return MappingProxyType({key: self, **self._other_signatures})
+        return MappingProxyType({self._signature: self, **self._other_signatures})
 
     @property
     def _saved_with_it(self) -> dict[str, ExportableModel]:
@@ -82,10 +89,20 @@ class ExportableModel(keras.Model):
     def reset_state(self) -> None:
         """Forget all calls so far: every layer that keeps state gets its initial state back.
 
-        As `reset_all_variables` of a LiteRT interpreter.
+        Those of the other signatures too, as with `reset_all_variables` of a LiteRT interpreter.
         """
-        for layer in stateful_layers(self):
-            layer.reset_state()
+        for model in self.signatures.values():
+            for layer in stateful_layers(model):
+                layer.reset_state()
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.load_weights`; the file has the weights of all signatures."""
+        super().load_weights(*args, **kwargs)
+        for model in self.signatures.values():
+            model._forget_compiled()
+
+    def _forget_compiled(self) -> None:
+        """A quantized model compiles its weights, this one does not."""
 
     def save(
         self,
@@ -175,9 +192,10 @@ def _as_signature(key: str, value: Any) -> ExportableModel:
     """A model, or what `get_config` has of it."""
     if isinstance(value, Mapping):
         value = keras.saving.deserialize_keras_object(value)
-    if not isinstance(value, ExportableModel):
+    if not isinstance(value, ExportableModel) or value._other_signatures:
         raise ValueError(
-            f"Signature {key!r} should be an ExportableModel. Received: {type(value).__name__}"
+            f"Signature {key!r} should be an ExportableModel without further signatures. "
+            f"Received: {type(value).__name__}"
         )
     return value
 

@@ -188,10 +188,6 @@ class QuantizedModel(ExportableModel):
                 layer.prepare()
         self._forget_compiled()
 
-    def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        super().load_weights(*args, **kwargs)
-        self._forget_compiled()
-
     def _forget_compiled(self) -> None:
         """Compile again at the next call: compiled functions hold what `prepare` worked out."""
         self._runner = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
     Args:
         source: path of the file; or the bytes of a `.tflite` file, or a binary stream of them.
         signature: key of the one signature of a `.tflite` file to load. By default the model is
-            that of the first, with the others in its `signatures`.
+            that of the first, with the others, each with weights of its own, in its `signatures`.
         **kwargs: of `keras.saving.load_model`, for what Keras saved.
 
     Returns:
@@ -47,14 +48,17 @@ def load_model(source: Source, *, signature: str | None = None, **kwargs: Any) -
 
     file = parse(_read(source))
     first, *others = build(file, signature)
-    signatures = {built.info.signature: _model(built) for built in others}
-    try:
-        return _model(first, signatures=signatures)
-    except ValueError as error:
-        raise ModelFileError(str(error)) from error
+    model = _model(first)
+    for other in others:
+        key = other.info.signature
+        try:
+            model._set_signatures({**model._other_signatures, key: _model(other)})
+        except ValueError as error:
+            warnings.warn(f"Signature {key!r} of the file is left out: {error}", stacklevel=2)
+    return model
 
 
-def _model(built: BuiltGraph, **kwargs: Any) -> ExportableModel:
+def _model(built: BuiltGraph) -> ExportableModel:
     quantized = bool(built.info.tensor_qparams) or any(
         _is_quantized(x) for x in _operations(built.outputs)
     )
@@ -64,7 +68,6 @@ def _model(built: BuiltGraph, **kwargs: Any) -> ExportableModel:
         name=built.name,
         output_names=built.info.output_names,
         file_info=built.info,
-        **kwargs,
     )
 
 

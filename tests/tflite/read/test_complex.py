@@ -11,6 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
+from keras_octet.layers import operators
 from keras_octet.tflite.read.bounds import BOUNDS, EXACT
 from keras_octet.tflite.run import Interpreter
 from tests.tflite.read.single import file_of, tensor
@@ -114,3 +115,29 @@ def test_complex_arithmetic_is_not_written(tmp_path: Path) -> None:
     model = keras.Model(inputs, keras.ops.add(inputs, inputs))
     with pytest.raises(ko.ExportError, match="would be ADD of complex numbers"):
         ko.export(model, tmp_path / "model.tflite")
+
+
+def test_lengths_must_be_integers() -> None:
+    def with_float_lengths(model: Any) -> None:
+        (lengths,) = (x for x in model.subgraphs[0].tensors if x.type == schema.TensorType.INT32)
+        lengths.type = schema.TensorType.FLOAT32
+
+    with pytest.raises(ko.ModelFileError, match=r"'float32', 'float32'.*expected float32"):
+        ko.load_model(repacked(spectrum_file([4, 8]), with_float_lengths))
+
+
+def test_a_model_with_a_transform_is_quantized() -> None:
+    x = keras.Input((4, 8))
+    spectrum = operators.RFFT2D(rows=4, columns=8)(x)
+    y = operators.ComplexPart(part="abs")(spectrum)
+    y = keras.layers.Dense(5, name="first")(keras.layers.Flatten()(y))
+    model = keras.Model(x, keras.layers.Dense(3, name="second")(y))
+    data = np.random.default_rng(0).normal(size=(32, 4, 8)).astype(np.float32)
+    quantized = ko.quantize(model, data)
+    rows = {row.name: row.status for row in quantized.report.layers}
+    assert rows["first"] == rows["second"] == "int8"
+    written = Interpreter(quantized.to_tflite())
+    assert written.operators()[:2] == ["RFFT2D", "COMPLEX_ABS"]
+    np.testing.assert_array_equal(quantized.predict_on_batch(data[:1]), written(data[:1])[0])
+    expected = model.predict_on_batch(data)
+    assert np.abs(quantized.predict_on_batch(data) - expected).max() < 0.05 * np.abs(expected).max()

@@ -9,10 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_octet as ko
 from keras_octet.exportable import ExportableModel
+from keras_octet.layers.operators import AssignVariable, ReadVariable, Variable
 from keras_octet.model import QuantizedModel
 from keras_octet.tflite.read import parse
 from tests.golden import record
@@ -136,22 +138,95 @@ def test_a_signature_that_cannot_be_read_is_left_out() -> None:
         model.subgraphs[second.subgraphIndex].outputs = np.array([], np.int32)
 
     damaged = repacked(CONTENT, without_outputs)
-    with pytest.warns(UserWarning, match="left out.* 0 outputs"):
+    with pytest.warns(UserWarning, match=r"left out:\n  'wipe': .* 0 outputs") as caught:
         model = ko.load_model(damaged)
+    assert caught[0].filename == __file__
     assert list(model.signatures) == ["step"]
     with pytest.raises(ko.ModelFileError, match=" 0 outputs"):
         ko.load_model(damaged, signature="wipe")
 
 
-def test_variables_of_one_name_and_two_shapes_are_refused() -> None:
-    def variable(shape: tuple[int, ...]) -> keras.Model:
-        x = keras.Input((3,))
-        layer = ko.layers.operators.Variable(shape=shape, value_dtype="float32", shared_name="v")
-        return ExportableModel(x, x + layer(x))
+def test_an_operator_that_is_not_supported_leaves_out_its_signature() -> None:
+    def with_lookup(model: Any) -> None:
+        (second,) = (x for x in model.signatureDefs if x.signatureKey == b"wipe")
+        code = type(model.operatorCodes[0])()
+        code.builtinCode = schema.BuiltinOperator.HASHTABLE_LOOKUP
+        code.version = 1
+        model.operatorCodes.append(code)
+        operator = model.subgraphs[second.subgraphIndex].operators[-1]
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.builtinOptions, operator.builtinOptionsType = None, 0
 
-    first, second = variable((3,)), variable((1,))
-    with pytest.raises(ValueError, match="'v', and of float32 \\(3,\\) and float32 \\(1,\\)"):
-        ExportableModel(first.inputs, first.outputs, signatures={"other": second})
+    changed = repacked(CONTENT, with_lookup)
+    with pytest.warns(UserWarning, match="'wipe': 1 operator"):
+        model = ko.load_model(changed)
+    assert list(model.signatures) == ["step"]
+    assert list(ko.load_model(changed, signature="step").signatures) == ["step"]
+    with pytest.raises(ko.ModelFileError, match="HASHTABLE_LOOKUP"):
+        ko.load_model(changed, signature="wipe")
+
+
+def variable(name: str, *values: float) -> ExportableModel:
+    x = keras.Input((3,))
+    layer = Variable(shape=(len(values),), value_dtype="float32", shared_name=name)
+    start = layer(x)
+    layer.set_initial(np.array(values, np.float32))
+    value = ReadVariable()(start)
+    last = AssignVariable()([start, value + 1.0])
+    return ExportableModel(x, layer(x + value, update=last))
+
+
+@pytest.mark.parametrize(
+    ("values", "difference"),
+    [([0.0, 0.0, 0.0], r"float32 \(1,\) and float32 \(3,\)"), ([2.0], "different initial values")],
+)
+def test_variables_of_one_name_that_differ(values: list[float], difference: str) -> None:
+    first = variable("v", 1.0)
+    with pytest.raises(ValueError, match=f"'v', of {difference}"):
+        ExportableModel(first.inputs, first.outputs, signatures={"other": variable("v", *values)})
+
+
+def test_state_of_all_signatures_is_reset() -> None:
+    first, second = variable("a", 1.0), variable("b", 2.0)
+    model = ExportableModel(first.inputs, first.outputs, signatures={"other": second})
+    x = np.zeros((1, 3), np.float32)
+    for _ in range(2):
+        second.predict_on_batch(x)
+    assert second.predict_on_batch(x)[0, 0] == 4.0
+    model.reset_state()
+    assert second.predict_on_batch(x)[0, 0] == 2.0
+
+
+def test_many_signatures_of_many_variables() -> None:
+    """Each signature runs the one subgraph that initializes all the variables."""
+    first, *others = (variable(f"v{i}", float(i)) for i in range(14))
+    signatures = {f"get_{i}": other for i, other in enumerate(others)}
+    model = ExportableModel(first.inputs, first.outputs, signatures=signatures)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "signature", UserWarning)
+        read = ko.load_model(model.to_tflite())
+    assert list(read.signatures) == ["serving_default", *signatures]
+
+
+def test_load_weights_compiles_all_signatures_again(
+    quantized: QuantizedModel, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(1).normal(size=(1, 6)).astype(np.float32)
+    other = quantized.signatures["other"]
+    before = other.predict_on_batch(x)
+    quantized.save_weights(tmp_path / "q.weights.h5")
+    other.set_weights([np.flip(w) for w in other.get_weights()])
+    assert not np.array_equal(other.predict_on_batch(x), before)
+    quantized.load_weights(tmp_path / "q.weights.h5")
+    np.testing.assert_array_equal(other.predict_on_batch(x), before)
+
+
+def test_two_signatures_of_one_key_are_refused(quantized: QuantizedModel) -> None:
+    other = quantized.signatures["other"]
+    with pytest.raises(ValueError, match="Two signatures have the key 'serving_default'"):
+        ExportableModel(other.inputs, other.outputs, signatures={"serving_default": other})
+    with pytest.raises(ValueError, match="without further signatures"):
+        ExportableModel(other.inputs, other.outputs, signatures={"first": quantized})
 
 
 def test_a_signature_must_be_a_model() -> None:

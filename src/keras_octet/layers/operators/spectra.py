@@ -24,6 +24,7 @@ class RFFT2D(OperatorLayer):
         rows, columns: lengths of the transform.
     """
 
+    is_atomic = True  # for `capture`
     config_keys = ("rows", "columns")
 
     def __init__(self, *, rows: int, columns: int, **kwargs: Any) -> None:
@@ -54,6 +55,7 @@ class ComplexPart(OperatorLayer):
         part: `"real"`, `"imag"` or `"abs"`.
     """
 
+    is_atomic = True  # for `capture`
     config_keys = ("part",)
 
     def __init__(self, *, part: str, **kwargs: Any) -> None:

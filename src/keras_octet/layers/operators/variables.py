@@ -67,19 +67,12 @@ class Variable(StatefulLayer, OperatorLayer):
         self.reset_state()
 
     def share(self, other: Variable) -> None:
-        """Hold what `other` holds from now on, a layer of another signature of the same file.
-
-        Raises:
-            ValueError: the other is of another shape or type.
-        """
-        if (self.shape, self.value_dtype) != (other.shape, other.value_dtype):
-            raise ValueError(
-                f"Signatures have variables of the same name, {self.shared_name!r}, and of "
-                f"{other.value_dtype} {other.shape} and {self.value_dtype} {self.shape}."
-            )
+        """Hold what `other` holds from now on, a layer of another signature of the same file."""
         for variable in (self.initial, self.value):
             self._untrack_variable(variable)
         self._tracker.unlock()
+        for variable in (other.initial, other.value):
+            self._track_variable(variable)
         self.initial, self.value = other.initial, other.value
         self._tracker.lock()
         self.states, self._initial_values = [self.value], [self.initial]
@@ -101,15 +94,31 @@ def share_variables(models: Sequence[keras.Model]) -> None:
     """Let variables of the same name be one, in whichever of the models they are.
 
     Raises:
-        ValueError: two are of different shape or type.
+        ValueError: two differ in shape, type or initial value; nothing is shared then.
     """
     known: dict[tuple[str, str], Variable] = {}
-    for model in models:
-        for layer in model.layers:
-            if isinstance(layer, Variable):
-                first = known.setdefault((layer.container, layer.shared_name), layer)
-                if first.value is not layer.value:
-                    layer.share(first)
+    pairs = []
+    for layer in (layer for model in models for layer in model.layers):
+        if isinstance(layer, Variable):
+            first = known.setdefault((layer.container, layer.shared_name), layer)
+            if first.value is not layer.value:
+                _require_alike(first, layer)
+                pairs.append((layer, first))
+    for layer, first in pairs:
+        layer.share(first)
+
+
+def _require_alike(one: Variable, other: Variable) -> None:
+    mine, theirs = (ops.convert_to_numpy(x.initial) for x in (one, other))
+    if (one.shape, one.value_dtype) != (other.shape, other.value_dtype):
+        difference = f"{one.value_dtype} {one.shape} and {other.value_dtype} {other.shape}"
+    elif not np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f"):
+        difference = "different initial values"
+    else:
+        return
+    raise ValueError(
+        f"Signatures have variables of the same name, {one.shared_name!r}, of {difference}."
+    )
 
 
 @register

@@ -38,6 +38,11 @@ from keras_octet.tflite.storage import storage_of
 
 # Subgraphs inside subgraphs: a loop in a branch in a loop, and so on.
 MAX_DEPTH = 16
+# Signatures that a warning names.
+MAX_NAMED = 8
+# Elements of constants that may be built over and over, whatever the size of the file.
+MAX_SHARED_ELEMENTS = 1 << 20
+_CALLS = ("condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex")
 
 
 @dataclass
@@ -66,21 +71,30 @@ def build(file: TFLiteFile, signature: str | None = None) -> list[BuiltGraph]:
     for subgraph in file.subgraphs:
         fuse_dilation(subgraph)
         fuse_lists(subgraph)
-    require_readers(file)
-    for subgraph in file.subgraphs:
-        _require_states_of_their_own(subgraph)
     nesting = _Nesting(file)
-    built = [_build(nesting, first)]
+    built, left_out = [_build(nesting, first)], []
     for other in others:
         try:
             built.append(_build(nesting, other))
         except ModelFileError as error:
-            warnings.warn(f"A signature of the file is left out. {error}", stacklevel=4)
+            assert other is not None
+            left_out.append(f"  {other.key!r}: {error}")
+    if left_out:
+        more = ["  ..."] if len(left_out) > MAX_NAMED else []
+        warnings.warn(
+            f"{len(left_out)} signature(s) of the file are left out:\n"
+            + "\n".join(left_out[:MAX_NAMED] + more),
+            stacklevel=3,
+        )
     return built
 
 
 def _build(nesting: _Nesting, chosen: Signature | None) -> BuiltGraph:
     file, index = nesting.file, chosen.subgraph if chosen else 0
+    reachable = _reachable(file, index)
+    require_readers(file, reachable)
+    for number in reachable:
+        _require_states_of_their_own(file.subgraphs[number])
     subgraph = file.subgraphs[index]
     input_names = _signature_names(chosen.inputs if chosen else {}, subgraph, subgraph.inputs)
     output_names = _signature_names(chosen.outputs if chosen else {}, subgraph, subgraph.outputs)
@@ -102,6 +116,21 @@ def _build(nesting: _Nesting, chosen: Signature | None) -> BuiltGraph:
     )
 
 
+def _reachable(file: TFLiteFile, index: int) -> list[int]:
+    """Subgraph `index` and those that its operators call, as far as they exist."""
+    found: dict[int, None] = {}
+    wanted = [index]
+    while wanted:
+        number = wanted.pop()
+        if number in found or not 0 <= number < len(file.subgraphs):
+            continue
+        found[number] = None
+        for operator in file.subgraphs[number].operators:
+            names = (*_CALLS, "initSubgraphIndex")
+            wanted += [getattr(operator.options, x) for x in names if hasattr(operator.options, x)]
+    return list(found)
+
+
 class _Nesting:
     """The subgraphs of a file that are being built, one inside the other.
 
@@ -111,10 +140,16 @@ class _Nesting:
 
     def __init__(self, file: TFLiteFile) -> None:
         self.file = file
-        stored = (x.data for subgraph in file.subgraphs for x in subgraph.tensors)
-        self.budget = Budget(MAX_ELEMENTS + 4 * sum(x.size for x in stored if x is not None))
+        self._sizes = [
+            sum(x.data.size for x in subgraph.tensors if x.data is not None)
+            for subgraph in file.subgraphs
+        ]
+        self.budget = Budget(MAX_ELEMENTS + 4 * sum(self._sizes))
         self._open: list[int] = []
+        self._initial_values: dict[int, dict[Handle, np.ndarray]] = {}
+        # Each time that a subgraph is built it has layers and weights of its own.
         self._operators_left = 4 * sum(len(x.operators) for x in file.subgraphs) + 64
+        self._elements_left = 4 * sum(self._sizes) + MAX_SHARED_ELEMENTS
 
     @contextmanager
     def enter(self, index: int) -> Iterator[_Nesting]:
@@ -130,13 +165,24 @@ class _Nesting:
                 f"Subgraphs call one another in a cycle, or deeper than {MAX_DEPTH}: {chain}."
             )
         self._operators_left -= len(subgraphs[index].operators) + 1
-        if self._operators_left < 0:
-            raise ModelFileError("The operators of the file call the same subgraphs too often.")
+        self._elements_left -= self._sizes[index]
+        if min(self._operators_left, self._elements_left) < 0:
+            raise ModelFileError(
+                "The operators and signatures of the file call the same subgraphs too often."
+            )
         self._open.append(index)
         try:
             yield self
         finally:
             self._open.pop()
+
+    def initial_values(self, index: int) -> dict[Handle, np.ndarray]:
+        """What subgraph `index` assigns to variables; signatures may share it."""
+        if index not in self._initial_values:
+            with self.enter(index):
+                builder = _Builder(self, self.file.subgraphs[index])
+                self._initial_values[index] = builder.initial_values()
+        return self._initial_values[index]
 
 
 def _chosen_signatures(file: TFLiteFile, key: str | None) -> Sequence[Signature | None]:
@@ -159,9 +205,13 @@ def _signature_names(
     return [known.get(index, subgraph.tensors[index].name) for index in indices]
 
 
-def require_readers(file: TFLiteFile) -> None:
-    """Raises ModelFileError naming every operator of the file that has no read function."""
+def require_readers(file: TFLiteFile, numbers: Sequence[int]) -> None:
+    """Raises ModelFileError if operators of these subgraphs have no read function.
+
+    It names every such operator of the file.
+    """
     missing = []
+    concerned = False
     custom = set()
     for number, subgraph in enumerate(file.subgraphs):
         constant = {i for i, x in enumerate(subgraph.tensors) if _is_constant(x)}
@@ -175,8 +225,9 @@ def require_readers(file: TFLiteFile) -> None:
                 code = operator.custom_code or operator.code
                 if operator.custom_code:
                     custom.add(operator.custom_code)
+                concerned = concerned or number in numbers
                 missing.append(f"  {code} ({kind}): {where}, {_output_name(operator, subgraph)!r}")
-    if missing:
+    if concerned:
         hint = "".join(
             f"\nTo read the custom operator {code}, call "
             f"keras_octet.register_custom_operator({code!r}, read) with a function of yours."
@@ -269,9 +320,7 @@ class _Builder:
         if arguments is None:
             self._initial_values = {}
             for index in initializers(graph):
-                with self._nesting.enter(index) as nesting:
-                    initial = _Builder(nesting, nesting.file.subgraphs[index]).initial_values()
-                self._initial_values.update(initial)
+                self._initial_values.update(self._nesting.initial_values(index))
         for operator in graph.operators:
             self._add(operator, inputs[0])
         outputs = [self._output(index, inputs[0]) for index in graph.outputs]

@@ -14,6 +14,12 @@ from keras_octet.tflite.read.shapes import as_ints
 def read_rfft2d(call: ReadCall) -> Any:
     """RFFT2D; LiteRT transforms lengths that are powers of two, and columns not alone."""
     source, lengths = call.tensor(0), as_ints(call.constant(1))
+    dtypes = str(source.dtype), str(call.constant(1).dtype)
+    if dtypes != ("float32", "int32"):
+        raise ModelFileError(
+            f"RFFT2D {call.name!r} has a tensor and lengths of types {dtypes}; expected float32 "
+            "and int32."
+        )
     powers = [length > 0 and length & (length - 1) == 0 for length in lengths]
     if len(source.shape) < 2 or len(lengths) != 2 or not all(powers) or lengths[1] < 2:
         raise ModelFileError(
