@@ -98,8 +98,8 @@ class Check:
         running = running_operators(parse(content).subgraphs[0])
         exact = not any(rounds(running))
         kinds = [kind for _, kind in running]
-        recurrent = kinds.count("hybrid") > 1 or "WHILE" in {code for code, _ in running}
-        share = 0.0 if recurrent else 0.99 if {"hybrid", "int8", "int16"} & {*kinds} else 1.0
+        spreads = kinds.count("hybrid") > 1 or "WHILE" in {code for code, _ in running}
+        share = 0.0 if spreads else 0.99 if {"hybrid", "int8", "int16"} & {*kinds} else 1.0
         return cls(0.0 if exact else tolerance, share)
 
     def __call__(self, ours: np.ndarray, theirs: np.ndarray) -> None:

@@ -43,7 +43,7 @@ class AlignedBuilder(flatbuffers.Builder):
 
 @dataclass(frozen=True)
 class Entry:
-    """A signature of another subgraph than the first.
+    """A signature: a named way into a subgraph.
 
     Attributes:
         key: of the signature.

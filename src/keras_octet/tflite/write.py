@@ -68,10 +68,8 @@ def write(
         ExportError: some operations have no .tflite form; the message names all of them. Or the
             model cannot have this batch size.
     """
-    variables = [x for y in (model, *others.values()) for x in _variables(_functional(y))]
-    # Signatures share what has the same name, see `share_variables`.
-    distinct = {id(x.value): x for x in variables}
-    writer = _Writer(emitters, weights, None if variables_outside else list(distinct.values()))
+    variables = None if variables_outside else _variables([model, *others.values()])
+    writer = _Writer(emitters, weights, variables)
     main = writer.function(model, _shapes(model, batch_size))
     outside = main.graph.outside or {}
     main.inputs += [before for before, _ in outside.values()]
@@ -115,9 +113,10 @@ def _signature_names(model: keras.Model) -> tuple[Sequence[str], Sequence[str]]:
     )
 
 
-def _variables(functional: Any) -> list[Variable]:
-    operations = (node.operation for node in iter_nodes(functional))
-    return list(dict.fromkeys(x for x in operations if isinstance(x, Variable)))
+def _variables(models: Sequence[keras.Model]) -> list[Variable]:
+    """A layer for each variable; models share those of the same name, see `share_variables`."""
+    operations = (node.operation for x in models for node in iter_nodes(_functional(x)))
+    return list({id(x.value): x for x in operations if isinstance(x, Variable)}.values())
 
 
 def _states(main: Function, outside: list[Any]) -> list[State]:

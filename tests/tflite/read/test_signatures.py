@@ -65,6 +65,9 @@ def test_variables_are_shared(tmp_path: Path) -> None:
     assert model.signatures["step"] is model
     assert model.signatures["wipe"].output_names == ["last"]
     assert_like_litert(model)
+    if keras.backend.backend() == "torch":
+        layers = [x for one in model.signatures.values() for x in one.layers]
+        assert all(x.state_dict() for x in layers if isinstance(x, Variable))
 
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -199,7 +202,7 @@ def test_state_of_all_signatures_is_reset() -> None:
 
 def test_many_signatures_of_many_variables() -> None:
     """Each signature runs the one subgraph that initializes all the variables."""
-    first, *others = (variable(f"v{i}", float(i)) for i in range(14))
+    first, *others = (variable(f"v{i}", float(i)) for i in range(30))
     signatures = {f"get_{i}": other for i, other in enumerate(others)}
     model = ExportableModel(first.inputs, first.outputs, signatures=signatures)
     with warnings.catch_warnings():
@@ -246,3 +249,22 @@ def test_many_signatures_of_one_subgraph_are_bounded() -> None:
         warnings.simplefilter("ignore")
         model = ko.load_model(repacked(CONTENT, many))
     assert len(model.signatures) < 20
+
+
+def test_copies_of_weights_are_bounded(
+    quantized: QuantizedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(model: Any) -> None:
+        first = model.signatureDefs[0]
+        for i in range(8):
+            copy = type(first)(first.inputs, first.outputs, b"%d" % i, first.subgraphIndex)
+            model.signatureDefs.append(copy)
+
+    content = repacked(quantized.to_tflite(), some)
+    assert len(ko.load_model(content).signatures) == 10
+    monkeypatch.setattr("keras_octet.tflite.read.builder.MAX_SHARED_ELEMENTS", 0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = ko.load_model(content)
+    assert any("the same subgraphs too often" in str(x.message) for x in caught)
+    assert 2 <= len(model.signatures) < 10

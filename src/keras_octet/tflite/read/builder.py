@@ -42,7 +42,8 @@ MAX_DEPTH = 16
 MAX_NAMED = 8
 # Elements of constants that may be built over and over, whatever the size of the file.
 MAX_SHARED_ELEMENTS = 1 << 20
-_CALLS = ("condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex")
+# Where the options of WHILE, IF and CALL_ONCE say what they call.
+_CALLED = tuple(f"{name}SubgraphIndex" for name in ("cond", "body", "then", "else", "init"))
 
 
 @dataclass
@@ -126,8 +127,8 @@ def _reachable(file: TFLiteFile, index: int) -> list[int]:
             continue
         found[number] = None
         for operator in file.subgraphs[number].operators:
-            names = (*_CALLS, "initSubgraphIndex")
-            wanted += [getattr(operator.options, x) for x in names if hasattr(operator.options, x)]
+            options = operator.options
+            wanted += [getattr(options, name) for name in _CALLED if hasattr(options, name)]
     return list(found)
 
 
