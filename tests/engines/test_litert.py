@@ -79,7 +79,7 @@ def test_predict_gives_what_calls_give(model, samples, expected, count, num_thre
 
 def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.pieces.SAMPLES_PER_PIECE", (4, 7))
+    monkeypatch.setattr("keras_octet.engines.pieces.MAX_SAMPLES", 7)
     for num_threads in (None, 1, 3):
         program = program_of(model, num_threads=num_threads)
         for count in (120, 119, 8, 7, 1):

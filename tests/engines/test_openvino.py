@@ -62,7 +62,7 @@ def test_every_convolution_is_in_int8():
 
 def test_pieces_of_equal_size(monkeypatch):
     monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.pieces.SAMPLES_PER_PIECE", (4, 7))
+    monkeypatch.setattr("keras_octet.engines.pieces.MAX_SAMPLES", 7)
     model, calibration, x = make("convolutional")
     q = ko.quantize(model, calibration)
     for threads in (1, 3):

@@ -26,6 +26,10 @@ from keras_octet.errors import EngineError
 
 # Compiled models that are kept: one for each input shape and use.
 MAX_COMPILED = 8
+# Its kernels want more at a time than LiteRT's: with AMX, a small convolutional network is twice as
+# fast on 64 samples as on 4.
+WORK_PER_PIECE = 800_000_000
+MIN_SAMPLES = 16
 
 
 class OpenVINOProgram:
@@ -55,8 +59,15 @@ class OpenVINOProgram:
         def run(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
             self._run(inputs, outputs, threads, streams=threads)
 
-        # A piece of another size would have to be compiled.
-        return predict_in_pieces(run, self._source, inputs, threads, equal=True)
+        return predict_in_pieces(
+            run,
+            self._source,
+            inputs,
+            threads,
+            work_per_piece=WORK_PER_PIECE,
+            min_samples=MIN_SAMPLES,
+            equal=True,  # a piece of another size would have to be compiled
+        )
 
     def _run(
         self,

@@ -15,10 +15,10 @@ RunInto = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], object]
 
 # Multiply-adds. Waking a second thread costs about as much as it saves on this much work.
 SERIAL_WORK = 5_000_000
-# Each core runs pieces of about this much work: enough that the call itself costs nothing, few
-# enough samples that their tensors stay in its cache.
+# Each core runs pieces of about this much work: enough that the call itself costs nothing.
 WORK_PER_PIECE = 50_000_000
-SAMPLES_PER_PIECE = (4, 1024)
+# Few samples stay in a core's cache; more than this are of no use.
+MIN_SAMPLES, MAX_SAMPLES = 4, 1024
 
 
 def is_serial(source: Source, count: int) -> bool:
@@ -38,6 +38,8 @@ def predict_in_pieces(
     inputs: Sequence[np.ndarray],
     workers: int,
     *,
+    work_per_piece: int = WORK_PER_PIECE,
+    min_samples: int = MIN_SAMPLES,
     equal: bool = False,
 ) -> list[np.ndarray]:
     """Outputs for all samples of a model that can be cut, made by `workers` threads.
@@ -47,11 +49,14 @@ def predict_in_pieces(
         source: the model.
         inputs: one array per input.
         workers: number of threads.
+        work_per_piece: multiply-adds, roughly.
+        min_samples: of a piece, however much work they are; fewer if workers would have nothing.
         equal: make all pieces equally large, for which the last may compute samples again.
     """
     count = len(inputs[0])
-    low, high = SAMPLES_PER_PIECE
-    size = min(max(WORK_PER_PIECE // source.multiply_adds, low), high, -(-count // workers))
+    size = min(max(work_per_piece // source.multiply_adds, min_samples), MAX_SAMPLES)
+    rounds = math.ceil(count / (size * workers))
+    size = math.ceil(count / (rounds * workers))  # as many pieces for each worker
     outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in source.outputs]
     # Taking the next item of this iterator is atomic.
     starts = iter(range(0, count, size))
