@@ -25,15 +25,16 @@ INTRODUCTION = """\
 
 What `load_model` reads, and how near the Keras layers come to LiteRT's default interpreter. The
 kinds: **float** tensors; **hybrid**, float tensors with integer weights; **int8** and **int16**
-tensors with scales; **complex64**, what `RFFT2D` makes; **integer**, every other type.
+tensors with scales; **blockwise**, float tensors with int4 weights and a scale for each block of
+them; **complex64**, what `RFFT2D` makes; **integer**, every other type.
 
 *exact*: the same bits, on every backend. Otherwise the largest difference, in units in the last
 place (ulp) of each value, or of the largest value of the output; real and imaginary parts are
 values. A star marks what a golden file of another converter tests. An empty cell is refused, with
 an error that names the operator.
 
-| operator | float | hybrid | int8 | int16 | integer | complex64 |
-| --- | --- | --- | --- | --- | --- | --- |
+| operator | float | hybrid | int8 | int16 | integer | blockwise | complex64 |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 NOTES = """\
 

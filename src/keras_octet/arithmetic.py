@@ -18,6 +18,8 @@ import numpy as np
 from keras_octet.qparams import INTEGER_RANGES, QParams
 
 F32 = np.float32
+# Bits of the integers that share a byte in a file, the lowest first; they are signed.
+PACKED_BITS = {"int4": 4, "int2": 2}
 ALL_INT8 = np.arange(-128, 128, dtype=np.int64)
 
 # XNNPACK's delegate takes a requantization only inside these bounds; outside, LiteRT's builtin

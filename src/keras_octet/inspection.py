@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_octet.arithmetic import PACKED_BITS
 from keras_octet.capture.graph import functional_of, iter_nodes, tensor_name
 from keras_octet.errors import ModelFileError
 from keras_octet.layers import QuantizedLayer, QuantizedLinear
@@ -193,18 +194,18 @@ def _arithmetic(running: Sequence[str], outputs: Sequence[str]) -> str:
 
 
 def _of_tensor(tensor: Tensor) -> TensorInspection:
-    found = tensor.quantization
+    found, blocks = tensor.quantization, tensor.blocks
+    scale = found.scale if found else blocks.scale if blocks else None
     size = 0
     if tensor.data is not None:
-        narrow = {"int4": 2, "int2": 4}.get(tensor.dtype, 1)
-        size = -(-tensor.data.nbytes // narrow)
+        size = -(-tensor.data.nbytes * PACKED_BITS.get(tensor.dtype, 8) // 8)
     return TensorInspection(
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,
-        scales=found.scale.size if found else 0,
-        smallest_scale=float(found.scale.min()) if found else None,
-        largest_scale=float(found.scale.max()) if found else None,
+        scales=0 if scale is None else scale.size,
+        smallest_scale=None if scale is None else float(scale.min()),
+        largest_scale=None if scale is None else float(scale.max()),
         zero_point=int(found.zero_point[0]) if found and found.scale.size == 1 else None,
         bytes=size,
     )

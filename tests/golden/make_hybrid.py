@@ -90,15 +90,14 @@ def values(case: Case) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def dynamic(bits: int) -> Callable[[bytes, np.ndarray], bytes]:
-    """The LiteRT quantizer's recipe of dynamic ranges with weights of 8 or 4 bits."""
+def dynamic(weights: str) -> Callable[[bytes, np.ndarray], bytes]:
+    """The LiteRT quantizer's recipe of dynamic ranges: `"wi8"`, `"wi4"`, `"wi2c"`, `"wi4b32"`."""
 
     def quantize(content: bytes, sample: np.ndarray) -> bytes:
         from ai_edge_quantizer import quantizer, recipe
 
-        recipes = {8: recipe.dynamic_wi8_afp32, 4: recipe.dynamic_wi4_afp32}
         found = quantizer.Quantizer(bytearray(content))
-        found.load_quantization_recipe(recipes[bits]())
+        found.load_quantization_recipe(getattr(recipe, f"dynamic_{weights}_afp32")())
         return bytes(found.quantize().quantized_model)
 
     return quantize
@@ -172,14 +171,14 @@ def gather(ids):
     return tf.gather(weights(64, 32), ids)
 
 
-@case("fully_connected_hybrid_by_litert", (None, 32), quantize=dynamic(8))
-@case("fully_connected_int4_by_litert", (None, 32), quantize=dynamic(4))
+@case("fully_connected_hybrid_by_litert", (None, 32), quantize=dynamic("wi8"))
+@case("fully_connected_int4_by_litert", (None, 32), quantize=dynamic("wi4"))
 @case("fully_connected_int4_static_by_litert", (None, 32), quantize=static_int4)
 def fully_connected_by_litert(x):
     return tf.nn.relu(tf.nn.bias_add(x @ weights(32, 18), weights(18))) @ weights(18, 7)
 
 
-@case("fully_connected_int4_odd_by_litert", (None, 33), quantize=dynamic(4))
+@case("fully_connected_int4_odd_by_litert", (None, 33), quantize=dynamic("wi4"))
 def fully_connected_odd(x):
     return tf.nn.bias_add(x @ weights(33, 18), weights(18))
 
@@ -189,30 +188,36 @@ def fully_connected_odd_static(x):
     return tf.nn.relu6(tf.nn.bias_add(x @ weights(33, 18), weights(18)))
 
 
-@case("embedding_lookup_hybrid_by_litert", (None,), rows=64, quantize=dynamic(8), embeds=True)
-@case("embedding_lookup_int4_by_litert", (None,), rows=64, quantize=dynamic(4), embeds=True)
+@case("fully_connected_int2_by_litert", (None, 64), quantize=dynamic("wi2c"))
+@case("fully_connected_blockwise_by_litert", (None, 64), quantize=dynamic("wi4b32"))
+def fully_connected_narrow(x):
+    return tf.nn.relu(tf.nn.bias_add(x @ weights(64, 32), weights(32))) @ weights(32, 9)
+
+
+@case("embedding_lookup_hybrid_by_litert", (None,), rows=64, quantize=dynamic("wi8"), embeds=True)
+@case("embedding_lookup_int4_by_litert", (None,), rows=64, quantize=dynamic("wi4"), embeds=True)
 def embedding_lookup():
     return weights(64, 24)
 
 
-@case("embedding_lookup_int4_odd_by_litert", (None,), rows=64, quantize=dynamic(4), embeds=True)
+@case("embedding_lookup_int4_odd_by_litert", (None,), rows=64, quantize=dynamic("wi4"), embeds=True)
 def embedding_lookup_odd():
     return weights(64, 25)
 
 
-@case("conv_2d_hybrid_by_litert", IMAGE, quantize=dynamic(8))
-@case("conv_2d_int4_by_litert", IMAGE, quantize=dynamic(4))
+@case("conv_2d_hybrid_by_litert", IMAGE, quantize=dynamic("wi8"))
+@case("conv_2d_int4_by_litert", IMAGE, quantize=dynamic("wi4"))
 @case("conv_2d_int4_static_by_litert", IMAGE, quantize=static_int4)
 def conv_2d_by_litert(x):
     return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, weights(3, 3, 8, 9), 1, "SAME"), weights(9)))
 
 
-@case("depthwise_conv_2d_hybrid_by_litert", (BATCH, 5, 6, 7), quantize=dynamic(8))
+@case("depthwise_conv_2d_hybrid_by_litert", (BATCH, 5, 6, 7), quantize=dynamic("wi8"))
 def depthwise_by_litert(x):
     return tf.nn.depthwise_conv2d(x, weights(3, 3, 7, 2), [1, 2, 2, 1], "SAME")
 
 
-@case("transpose_conv_hybrid_by_litert", IMAGE, quantize=dynamic(8))
+@case("transpose_conv_hybrid_by_litert", IMAGE, quantize=dynamic("wi8"))
 def transpose_conv_by_litert(x):
     return tf.nn.conv2d_transpose(x, weights(3, 3, 5, 8), (BATCH, 14, 12, 5), 2, "SAME")
 

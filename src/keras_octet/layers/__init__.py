@@ -31,6 +31,7 @@ from keras_octet.layers.elementwise import (
     QuantizedSubtract,
 )
 from keras_octet.layers.hybrid import (
+    HybridBlockDense,
     HybridConv2D,
     HybridConv2DTranspose,
     HybridDense,
@@ -98,6 +99,7 @@ from keras_octet.layers.svdf import HybridSVDF, QuantizedSVDF
 __all__ = [
     "Constant",
     "Dequantize",
+    "HybridBlockDense",
     "HybridConv2D",
     "HybridConv2DTranspose",
     "HybridDense",

@@ -1,4 +1,4 @@
-"""Layers with int8 or int4 weights and float activations: LiteRT's dynamic range quantization.
+"""Layers with integer weights and float activations: LiteRT's dynamic range quantization.
 
 Each call quantizes its input to int8, sums exact integer products, and scales the sums back to
 float32: `y = activation(float32(sum) * input_scale * kernel_scale + bias)`. How often an input gets
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_octet.arithmetic import PACKED_BITS
 from keras_octet.layers.base import QuantizedLayer, Shape, register
 from keras_octet.layers.convolution import (
     QuantizedConv2D,
@@ -55,11 +56,14 @@ class HybridLinear(QuantizedLinear):
         return {**super().get_config(), **{key: getattr(self, key) for key in self.hybrid_keys}}
 
     def _build_weights(self, kernel_shape: Sequence[int], channels: int) -> None:
-        scales = (1,) if self.per_tensor else (channels,)
+        scales = self._scale_shape(kernel_shape, channels)
         self.kernel = self._add_integer_weight("kernel", kernel_shape, "int8")
         self.bias = self._add_integer_weight("bias", (channels,), "float32")
         self.bias.assign(np.zeros(channels, np.float32))
         self.kernel_scale = self._add_integer_weight("kernel_scale", scales, "float32")
+
+    def _scale_shape(self, kernel_shape: Sequence[int], channels: int) -> tuple[int, ...]:
+        return (1,) if self.per_tensor else (channels,)
 
     def prepare(self) -> None:
         self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
@@ -117,11 +121,13 @@ class HybridDense(HybridLinear, QuantizedDense):
     """`Dense` on float inputs `(..., in)` with an integer kernel `(in, units)`; a scale a row.
 
     Args:
-        asymmetric_inputs: whether the built-in kernel uses a zero point. It runs only for an int4
-            kernel with an odd number of inputs; XNNPACK always uses one.
+        asymmetric_inputs: whether the built-in kernel uses a zero point. XNNPACK always uses one;
+            it takes all but a kernel whose rows do not end with a byte, and int2 with one scale.
+        kernel_dtype: as of `QuantizedLinear`, or `"int2"`: values in [-2, 1].
     """
 
-    hybrid_keys = (*HybridLinear.hybrid_keys, "asymmetric_inputs")
+    hybrid_keys: tuple[str, ...] = (*HybridLinear.hybrid_keys, "asymmetric_inputs")
+    kernel_dtypes: tuple[str, ...] = ("int8", "int4", "int2")
 
     def __init__(self, units: int, *, asymmetric_inputs: bool = False, **kwargs: Any) -> None:
         super().__init__(units=units, **kwargs)
@@ -129,7 +135,8 @@ class HybridDense(HybridLinear, QuantizedDense):
 
     @property
     def _delegated(self) -> bool:
-        return self.kernel_dtype == "int8" or self.kernel.shape[0] % 2 == 0
+        whole_bytes = self.kernel.shape[0] * PACKED_BITS.get(self.kernel_dtype, 8) % 8 == 0
+        return whole_bytes and not (self.kernel_dtype == "int2" and self.per_tensor)
 
     def _quantize(self, inputs: Any) -> Quantized:
         if self._delegated:
@@ -141,6 +148,57 @@ class HybridDense(HybridLinear, QuantizedDense):
         if self._delegated:
             return super()._dequantize(sums, scale)
         return _scaled_together(self, sums, scale)
+
+
+@register
+class HybridBlockDense(HybridDense):
+    """`HybridDense` with an int4 kernel and a scale for each `block_size` inputs of a unit.
+
+    `y = activation(input_scale * sum_b(kernel_scale_b * sum_i(q_i * w_i)) + bias)`. The inner sums
+    are exact. LiteRT adds the outer one, and the part of the zero point, in an order that depends
+    on the processor, so that outputs differ by float32 rounding: by at most 2**-22 of
+    `128 * input_scale * sum_i(|kernel_scale * w_i|)`. XNNPACK takes blocks of whole 32 values, and
+    rounds their scales to bfloat16; LiteRT's built-in kernel takes the others.
+
+    Variables:
+        kernel_scale: float32 `(units, in / block_size)`, values of float16.
+
+    Args:
+        block_size: inputs that share a scale, at most `MAX_BLOCK`.
+    """
+
+    hybrid_keys = (*HybridDense.hybrid_keys, "block_size")
+    kernel_dtypes = ("int4",)
+    # 255 * 8 times as many are at most 2**24.
+    MAX_BLOCK = 8192
+
+    def __init__(
+        self, units: int, *, block_size: int, kernel_dtype: str = "int4", **kwargs: Any
+    ) -> None:
+        super().__init__(units=units, kernel_dtype=kernel_dtype, **kwargs)
+        self.block_size = block_size
+
+    def _scale_shape(self, kernel_shape: Sequence[int], channels: int) -> tuple[int, ...]:
+        return (channels, kernel_shape[0] // self.block_size)
+
+    @property
+    def _delegated(self) -> bool:
+        return self.block_size % 32 == 0
+
+    def _quantize(self, inputs: Any) -> Quantized:
+        return (quantize_xnnpack if self._delegated else quantize_affine)(inputs, ROW)
+
+    def call(self, inputs: Any) -> Any:
+        quantized, scale = self._quantize(self._arrange(inputs))
+        scales = ops.transpose(ops.convert_to_tensor(self.kernel_scale))
+        if self._delegated:
+            scales = ops.cast(ops.cast(scales, "bfloat16"), "float32")
+        blocks = (scales.shape[0], self.block_size)
+        rows = ops.reshape(quantized, (*ops.shape(quantized)[:-1], 1, *blocks))
+        kernel = ops.reshape(self._centred_kernel(), (*blocks, self.units))
+        sums = ops.squeeze(ops.matmul(ops.swapaxes(rows, -3, -2), kernel), -2)
+        total = ops.sum(sums * scales, axis=-2) * scale
+        return clip_activation(total + ops.convert_to_tensor(self.bias), self.activation)
 
 
 @register

@@ -61,6 +61,7 @@ class QuantizedLinear(QuantizedLayer):
     config_keys: tuple[str, ...] = ("activation", "per_tensor", "builtin", "kernel_dtype")
     # Channels that the built-in kernel requantizes at once, and otherwise than those left over.
     builtin_block: int = 1
+    kernel_dtypes: tuple[str, ...] = ("int8", "int4")
 
     def __init__(
         self,
@@ -72,9 +73,10 @@ class QuantizedLinear(QuantizedLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if kernel_dtype not in ("int8", "int4"):
+        if kernel_dtype not in self.kernel_dtypes:
             raise ValueError(
-                f"kernel_dtype must be 'int8' or 'int4'. Received: kernel_dtype={kernel_dtype!r}"
+                f"kernel_dtype must be one of {', '.join(self.kernel_dtypes)}. "
+                f"Received: kernel_dtype={kernel_dtype!r}"
             )
         self.activation = activation
         self.per_tensor, self.builtin = per_tensor, builtin

@@ -14,7 +14,15 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_octet.tflite.graph import NO_TENSOR, TENSOR_TYPES, Function, Graph, Operator, Tensor
+from keras_octet.arithmetic import PACKED_BITS
+from keras_octet.tflite.graph import (
+    NO_TENSOR,
+    TENSOR_TYPES,
+    Function,
+    Graph,
+    Operator,
+    Tensor,
+)
 from keras_octet.tflite.info import FileInfo
 from keras_octet.tflite.versions import minimum_runtime, operator_version
 
@@ -149,7 +157,7 @@ def _subgraph(function: Function, buffers: _Buffers, codes: dict[tuple[str, int,
         packed_operators.append(_operator(operator, code, position))
     outputs = [graph.resolve(i) for i in function.outputs]
     return schema.SubGraphT(
-        tensors=[_tensor(graph.tensors[i], buffers) for i in kept],
+        tensors=_tensors([graph.tensors[i] for i in kept], buffers),
         inputs=np.array([position[i] for i in function.inputs], np.int32),
         outputs=np.array([position[i] for i in outputs], np.int32),
         operators=packed_operators,
@@ -176,6 +184,26 @@ class _Buffers:
         return self._known[raw]
 
 
+def _tensors(tensors: Sequence[Tensor], buffers: _Buffers) -> list[Any]:
+    """The tensors of a subgraph and, after them, those that hold the scales of blocks."""
+    packed = [_tensor(tensor, buffers) for tensor in tensors]
+    for position, tensor in enumerate(tensors):
+        if tensor.blocks is not None:
+            packed[position].quantization = _block_scales(tensor.blocks.size, len(packed))
+            scale = tensor.blocks.scale
+            held = Tensor(f"{tensor.name}_scales", scale.shape, "float16", data=scale)
+            packed.append(_tensor(held, buffers))
+    return packed
+
+
+def _block_scales(size: int, scales: int) -> Any:
+    """`scales`: index of the tensor that holds them."""
+    details = schema.BlockwiseQuantizationT(scales=scales, zeroPoints=NO_TENSOR, blockSize=size)
+    return schema.QuantizationParametersT(
+        detailsType=schema.QuantizationDetails.BlockwiseQuantization, details=details
+    )
+
+
 def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
     quantization = None
     if tensor.quantization is not None:
@@ -200,12 +228,14 @@ def _tensor(tensor: Tensor, buffers: _Buffers) -> Any:
 
 
 def _stored(tensor: Tensor) -> np.ndarray | None:
-    """The value of a constant as the file has it: two int4 share a byte, the first lowest."""
-    if tensor.data is None or tensor.dtype != "int4":
+    """The value of a constant as the file has it: int4 and int2 share a byte, the first lowest."""
+    if tensor.data is None or tensor.dtype not in PACKED_BITS:
         return tensor.data
-    halves = tensor.data.reshape(-1).astype(np.uint8) & 0xF
-    halves = np.append(halves, np.zeros(halves.size % 2, np.uint8))
-    return (halves[0::2] | halves[1::2] << 4).astype(np.uint8)
+    bits = PACKED_BITS[tensor.dtype]
+    fields = tensor.data.reshape(-1).astype(np.uint8) & ((1 << bits) - 1)
+    fields = np.append(fields, np.zeros(-fields.size % (8 // bits), np.uint8))
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    return np.bitwise_or.reduce(fields.reshape(-1, 8 // bits) << shifts, axis=1, dtype=np.uint8)
 
 
 def _operator(operator: Operator, code: int, position: dict[int, int]) -> Any:

@@ -27,6 +27,7 @@ TENSOR_TYPES: dict[str, int] = {
     "float16": schema.TensorType.FLOAT16,
     "bfloat16": schema.TensorType.BFLOAT16,
     "float64": schema.TensorType.FLOAT64,
+    "int2": schema.TensorType.INT2,
     "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "int16": schema.TensorType.INT16,
@@ -81,9 +82,25 @@ class Quantization:
         return self.scale.tobytes(), self.zero_point.tobytes(), self.axis
 
 
+@dataclass(frozen=True, eq=False)
+class BlockScales:
+    """A scale for each `size` values along the last axis: `real = scale * q`.
+
+    Attributes:
+        scale: float16, shape `(rows, columns / size)`.
+        size: of a block.
+    """
+
+    scale: np.ndarray
+    size: int
+
+
 @dataclass
 class Tensor:
-    """A tensor of the file; `data` is the value of a constant; a variable outlives a call."""
+    """A tensor of the file; `data` is the value of a constant; a variable outlives a call.
+
+    A tensor with `blocks` has no `quantization`.
+    """
 
     name: str
     shape: Shape
@@ -91,6 +108,7 @@ class Tensor:
     quantization: Quantization | None = None
     data: np.ndarray | None = None
     is_variable: bool = False
+    blocks: BlockScales | None = None
 
 
 @dataclass
@@ -211,12 +229,14 @@ class Graph:
         *,
         name: str = "constant",
         quantization: Quantization | None = None,
+        blocks: BlockScales | None = None,
         dtype: str | None = None,
     ) -> int:
         """Add `value` (an array; Python floats become float32, ints int32) as a constant.
 
         Equal constants (same bytes, shape, dtype and quantization) are one tensor. A `dtype` other
-        than that of the array is how the file stores it: "int4" for int8 values in [-8, 7].
+        than that of the array is how the file stores it: "int4" for int8 values in [-8, 7],
+        "int2" for those in [-2, 1].
         """
         array = np.asarray(value)
         if not isinstance(value, (np.ndarray, np.generic)):
@@ -231,10 +251,11 @@ class Graph:
             array.shape,
             hashlib.blake2b(array.tobytes(), digest_size=16).digest(),
             quantization.key if quantization else None,
+            (blocks.scale.tobytes(), blocks.size) if blocks else None,
         )
         if key not in self._constants:
             index = self.tensor(self._scoped(name), array.shape, dtype, quantization)
-            self.tensors[index].data = array
+            self.tensors[index].data, self.tensors[index].blocks = array, blocks
             self._constants[key] = index
         return self._constants[key]
 
@@ -415,8 +436,9 @@ class Graph:
 
         Args:
             layer: has `kernel` and `bias` (None: zeros); a quantized layer, whose kernel is int8,
-                also has `kernel_scale` `(channels,)` or `(1,)`, and `input_qparams` unless its
-                inputs are float; the kernel is stored as its `kernel_dtype`.
+                also has `kernel_scale` `(channels,)`, `(1,)` or for blocks of `block_size` inputs
+                `(channels, blocks)`, and `input_qparams` unless its inputs are float; the kernel is
+                stored as its `kernel_dtype`.
             layout: turns the Keras kernel into the layout of the operator.
             axis: axis of the output channels in that layout.
             channels: number of output channels.
@@ -427,13 +449,16 @@ class Graph:
         """
         kernel = layout(to_numpy(layer.kernel))
         stored_bias = getattr(layer, "bias", None)
-        kernel_quantization = bias_quantization = None
+        kernel_quantization = bias_quantization = blocks = None
         dtype: type[np.generic] = np.float32
         if kernel.dtype == np.int8:
             scale = to_numpy(layer.kernel_scale).astype(np.float32)
-            kernel_quantization = Quantization.symmetric(
-                scale, axis, getattr(layer, "kernel_zero_point", 0)
-            )
+            if getattr(layer, "block_size", None):
+                blocks = BlockScales(scale.astype(np.float16), layer.block_size)
+            else:
+                kernel_quantization = Quantization.symmetric(
+                    scale, axis, getattr(layer, "kernel_zero_point", 0)
+                )
             if layer.input_qparams:
                 bias_scale = np.float32(layer.input_qparams[0].scale) * scale
                 bias_quantization = Quantization.symmetric(bias_scale, 0)
@@ -448,6 +473,7 @@ class Graph:
                 kernel,
                 name="kernel",
                 quantization=kernel_quantization,
+                blocks=blocks,
                 dtype=getattr(layer, "kernel_dtype", None),
             ),
             self.constant(bias.astype(dtype), name="bias", quantization=bias_quantization),

@@ -156,7 +156,7 @@ def _add_int16() -> None:
 def _add_hybrid() -> None:
     """Float activations, integer weights."""
     Q = quantized
-    add_emitter(dense.emit_dense, Q.HybridDense)
+    add_emitter(dense.emit_dense, Q.HybridDense, Q.HybridBlockDense)
     add_emitter(convolution.emit_conv_2d, Q.HybridConv2D)
     add_emitter(convolution.emit_depthwise_conv_2d, Q.HybridDepthwiseConv2D)
     add_emitter(convolution.emit_conv_2d_transpose, Q.HybridConv2DTranspose)

@@ -91,6 +91,7 @@ _OF_LARGEST = {
 BOUNDS: dict[tuple[str, str], Bound] = {
     **{(code, "float"): Bound(ulps) for code, ulps in _OF_VALUE.items()},
     **{(code, "float"): Bound(ulps, of_largest=True) for code, ulps in _OF_LARGEST.items()},
+    ("FULLY_CONNECTED", "blockwise"): Bound(_OF_LARGEST["FULLY_CONNECTED"], of_largest=True),
     ("SVDF", "hybrid"): Bound(_OF_LARGEST["SVDF"], of_largest=True),
     ("COMPLEX_ABS", "complex64"): Bound(4),
     ("WHILE", "complex64"): Bound(_OF_LARGEST["WHILE"], of_largest=True),

@@ -18,7 +18,7 @@ from keras_octet.tflite.read.shapes import Budget
 MAX_ARGUMENT = 1024
 # What `kind_of` gives, but for complex types that nothing reads.
 REAL_KINDS = ("float", "hybrid", "int8", "int16", "integer")
-KINDS = (*REAL_KINDS, "complex64")
+KINDS = (*REAL_KINDS, "blockwise", "complex64")
 Result = Any
 """What a read function returns: a KerasTensor, an array for a constant, or the `Handle` of a
 variable; a list for several or none."""
@@ -239,10 +239,13 @@ def qparams_of(tensor: Tensor, *, zeros: bool = False) -> QParams:
 def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
     """Which arithmetic an operator uses, from the types of its tensors.
 
-    `"hybrid"`: float inputs with integer weights. Complex types: any input has them. `"integer"`:
-    anything else but float, int8, int16.
+    `"hybrid"`: float inputs with integer weights. `"blockwise"`: any input has a scale for each
+    block of its values. Complex types: any input has them. `"integer"`: anything else but float,
+    int8, int16.
     """
     inputs = [tensors[i] for i in operator.inputs if i >= 0]
+    if any(x.blocks for x in inputs):
+        return "blockwise"
     for tensor in inputs:
         if tensor.dtype.startswith("complex"):
             return tensor.dtype
@@ -257,6 +260,6 @@ def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
         # What runs are the ids; a float result of an integer table is hybrid.
         dtype = tensors[operator.outputs[0]].dtype
     if dtype == "float32":
-        weights = (x for x in inputs if x.data is not None and x.quantization is not None)
+        weights = (x for x in inputs if x.data is not None and x.quantization)
         return "hybrid" if any(x.dtype in ("int8", "int4", "int2") for x in weights) else "float"
     return dtype if dtype in ("int8", "int16") else "integer"

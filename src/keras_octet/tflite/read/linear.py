@@ -154,10 +154,12 @@ def new_layer(
         **arguments: those of the Keras layer.
     """
     weights = call.operand(1)
+    arguments |= {"name": call.name, "kernel_dtype": weights.tensor.dtype}
+    if call.kind == "blockwise":
+        size = _block_size(call)
+        return layers.HybridBlockDense(**arguments, **hybrid, block_size=size)
     arguments |= {
-        "name": call.name,
         "per_tensor": weights.quantization.scale.size == 1,
-        "kernel_dtype": weights.tensor.dtype,
         **_zero_point(call, name, weights),
     }
     if call.kind == "hybrid":
@@ -171,6 +173,23 @@ def new_layer(
         arguments["bias_dtype"] = "int32" if _sums_in_32_bits(call, name) else "int64"
         return getattr(layers, f"Int16{name}")(**arguments)
     return getattr(layers, f"Quantized{name}")(**arguments)
+
+
+def _block_size(call: ReadCall) -> int:
+    """Values of the kernel that share a scale.
+
+    Raises:
+        ModelFileError: LiteRT has no kernel for it.
+    """
+    weights, source = call.operand(1).tensor, call.operand(0).tensor
+    size = 0 if weights.blocks is None else weights.blocks.size
+    largest = layers.HybridBlockDense.MAX_BLOCK
+    if weights.dtype != "int4" or source.dtype != "float32" or not 0 < size <= largest:
+        raise ModelFileError(
+            f"{call.code} {call.name!r} has {weights.dtype} weights, a scale for each {size} of "
+            f"them, and {source.dtype} inputs; expected int4, at most {largest}, float32."
+        )
+    return size
 
 
 def _runs_builtin(call: ReadCall, weights: Operand) -> bool:
@@ -217,7 +236,10 @@ def _zero_point(call: ReadCall, name: str, weights: Operand) -> dict[str, Any]:
 
 def assign_weights(layer: Any, kernel: np.ndarray, call: ReadCall, bias: int = 2) -> None:
     """Kernel in the layout of the Keras layer, the bias of input `bias` or zeros, the scales."""
-    scale = np.broadcast_to(call.operand(1).quantization.scale, layer.kernel_scale.shape)
+    weights = call.operand(1)
+    blocks = weights.tensor.blocks
+    scale = weights.quantization.scale if blocks is None else blocks.scale.astype(np.float32)
+    scale = np.broadcast_to(scale, layer.kernel_scale.shape)
     offset = np.zeros(layer.bias.shape, layer.bias.dtype)
     if call.optional(bias) is not None:
         offset = call.constant(bias)

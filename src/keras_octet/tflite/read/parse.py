@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from keras_octet.arithmetic import PACKED_BITS
 from keras_octet.errors import ModelFileError
 from keras_octet.tflite.file import FILE_IDENTIFIER, SCHEMA_VERSION
-from keras_octet.tflite.graph import NO_TENSOR, Operator, Quantization, Shape, Tensor
+from keras_octet.tflite.graph import (
+    NO_TENSOR,
+    BlockScales,
+    Operator,
+    Quantization,
+    Shape,
+    Tensor,
+)
 
 # A tensor with more elements than this is not one that LiteRT can run.
 MAX_ELEMENTS = 2**31 - 1
@@ -44,8 +52,6 @@ _NUMPY_TYPES = {
     "bool": "?",
     "complex64": "<c8",
 }
-# Values that share a byte, lowest bits first, and are signed.
-_PACKED_BITS = {"int4": 4, "int2": 2}
 
 
 @dataclass
@@ -208,7 +214,10 @@ class _Parser:
 
     def _subgraph(self, item: Any) -> Subgraph:
         name = _text(item.Name())
-        tensors = [self._tensor(x) for x in self._items(item.Tensors, item.TensorsLength)]
+        items = list(self._items(item.Tensors, item.TensorsLength))
+        tensors = [self._tensor(x) for x in items]
+        for tensor, x in zip(tensors, items, strict=True):
+            tensor.blocks = _block_scales(tensor, x.Quantization(), tensors)
         count, what = len(tensors), f"Subgraph {name!r}"
         subgraph = Subgraph(
             name=name,
@@ -318,11 +327,6 @@ def _shape(name: str, sizes: Any, signature: Any) -> Shape:
 
 
 def _quantization(name: str, shape: Shape, item: Any) -> Quantization | None:
-    if item is not None and item.DetailsType() == schema.QuantizationDetails.BlockwiseQuantization:
-        raise ModelFileError(
-            f"Tensor {name!r} has a scale for each block of its values, which is not supported. "
-            "Convert the model with one for each channel."
-        )
     if item is None or isinstance(item.ScaleAsNumpy(), int):
         return None
     scale = np.array(item.ScaleAsNumpy(), np.float32)
@@ -349,13 +353,39 @@ def _quantization(name: str, shape: Shape, item: Any) -> Quantization | None:
     return Quantization(scale=scale, zero_point=zero_point, axis=axis if per_axis else 0)
 
 
+def _block_scales(tensor: Tensor, item: Any, tensors: Sequence[Tensor]) -> BlockScales | None:
+    """The scales of the blocks of a matrix, which another tensor of the subgraph holds."""
+    if item is None or item.DetailsType() != schema.QuantizationDetails.BlockwiseQuantization:
+        return None
+    details = schema.BlockwiseQuantization()
+    details.Init(item.Details().Bytes, item.Details().Pos)
+    size, index = details.BlockSize(), details.Scales()
+    scale = tensors[index].data if 0 <= index < len(tensors) else None
+    rank_2 = len(tensor.shape) == 2 and None not in tensor.shape
+    rows, columns = tensor.shape if rank_2 else (0, 0)
+    if (
+        scale is None
+        or scale.dtype != np.float16
+        or size < 1
+        or columns % size
+        or scale.shape != (rows, columns // size)
+        or not np.isfinite(scale).all()
+    ):
+        raise ModelFileError(
+            f"Tensor {tensor.name!r} of shape {tensor.shape} has scales for blocks of {size} in "
+            f"tensor {index}; expected a matrix, and a constant of finite float16 with a value for "
+            "each block."
+        )
+    return BlockScales(scale, size)
+
+
 def _values(name: str, raw: bytes, dtype: str, shape: Shape) -> np.ndarray:
     """A constant as an array; values narrower than a byte become int8."""
     if None in shape:
         raise ModelFileError(f"Constant {name!r} has unknown sizes: {shape}.")
     count = math.prod(size for size in shape if size is not None)
-    if dtype in _PACKED_BITS:
-        bits = _PACKED_BITS[dtype]
+    if dtype in PACKED_BITS:
+        bits = PACKED_BITS[dtype]
         expected = -(-count * bits // 8)
     elif dtype in _NUMPY_TYPES:
         expected = count * np.dtype(_NUMPY_TYPES[dtype]).itemsize
@@ -366,7 +396,7 @@ def _values(name: str, raw: bytes, dtype: str, shape: Shape) -> np.ndarray:
             f"Constant {name!r} of type {dtype} and shape {shape} needs {expected} bytes. "
             f"Received: {len(raw)}."
         )
-    if dtype in _PACKED_BITS:
+    if dtype in PACKED_BITS:
         packed = np.frombuffer(raw, np.uint8)
         shifts = np.arange(0, 8, bits, dtype=np.uint8)
         fields = (packed[:, None] >> shifts).astype(np.uint8) << (8 - bits)

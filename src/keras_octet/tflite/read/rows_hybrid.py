@@ -13,3 +13,5 @@ HYBRID: dict[str, ReadFunction] = {
     "BATCH_MATMUL": hybrid.read_matmul,
     "EMBEDDING_LOOKUP": hybrid.read_embedding_lookup,
 }
+# With a scale for each block of a weight.
+BLOCKWISE: dict[str, ReadFunction] = {"FULLY_CONNECTED": linear.read_fully_connected}

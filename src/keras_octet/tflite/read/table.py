@@ -6,7 +6,7 @@ from keras_octet.tflite.graph import Operator
 from keras_octet.tflite.read import boundary, control, custom, lists, variables
 from keras_octet.tflite.read.call import KINDS, REAL_KINDS, ReadFunction
 from keras_octet.tflite.read.rows_float import COMPLEX, FLOAT, FLOAT_OR_INTEGER
-from keras_octet.tflite.read.rows_hybrid import HYBRID
+from keras_octet.tflite.read.rows_hybrid import BLOCKWISE, HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
 from keras_octet.tflite.read.rows_int16 import INT16
 from keras_octet.tflite.read.rows_recurrent import RECURRENT
@@ -41,6 +41,7 @@ def _add_all() -> None:
         ("int8", INT8),
         ("int16", INT16),
         ("hybrid", HYBRID),
+        ("blockwise", BLOCKWISE),
         ("float", RECURRENT),
         ("hybrid", RECURRENT),
     ):
