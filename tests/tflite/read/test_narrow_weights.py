@@ -1,4 +1,4 @@
-"""int8 activations with int4 weights: the bits of LiteRT, and int4 when written again."""
+"""int8 and int16 activations with int4 weights: the bits of LiteRT, and int4 when written again."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Case:
         window: of the options of convolutions: strides and dilation.
         scales: of the input, of the kernel (None: at random) and of the output.
         bias: None: at random.
+        activations, sums: their types; int16 is summed in int32 or int64.
     """
 
     code: str = "CONV_2D"
@@ -44,6 +45,8 @@ class Case:
     dilation: int = 1
     scales: tuple[float, float | None, float] = (0.05, None, 0.25)
     bias: np.ndarray | None = None
+    activations: str = "int8"
+    sums: str = "int32"
 
 
 def file_of(case: Case) -> bytes:
@@ -54,9 +57,12 @@ def file_of(case: Case) -> bytes:
     exponents = rng.integers(-6, -3, 1 if case.per_tensor else channels)
     scale = np.exp2(exponents) if kernel_scale is None else np.full(exponents.shape, kernel_scale)
     scale = scale.astype(np.float32)
-    source = graph.tensor(
-        "x", case.inputs, "int8", Quantization.of(QParams(scale=input_scale, zero_point=-3))
+    zeros = (-3, 5) if case.activations == "int8" else (0, 0)
+    before, after = (
+        Quantization.of(QParams(scale=scale, zero_point=zero, dtype=case.activations))
+        for scale, zero in zip((input_scale, output_scale), zeros, strict=True)
     )
+    source = graph.tensor("x", case.inputs, case.activations, before)
     kernel = graph.constant(
         rng.integers(-8, 8, case.kernel).astype(np.int8),
         name="kernel",
@@ -64,16 +70,11 @@ def file_of(case: Case) -> bytes:
     )
     graph.tensors[kernel].dtype = "int4"
     bias = graph.constant(
-        (rng.integers(-50, 50, channels) if case.bias is None else case.bias).astype(np.int32),
+        (rng.integers(-50, 50, channels) if case.bias is None else case.bias).astype(case.sums),
         name="bias",
         quantization=Quantization.symmetric(np.float32(input_scale) * scale, 0),
     )
-    output = graph.tensor(
-        "y",
-        (*_outer(case), channels),
-        "int8",
-        Quantization.of(QParams(scale=output_scale, zero_point=5)),
-    )
+    output = graph.tensor("y", (*_outer(case), channels), case.activations, after)
     graph.operator(case.code, [source, kernel, bias], [output], _options(case))
     return pack(graph, [source], [output], ["x"], ["y"], "main")
 
@@ -90,7 +91,9 @@ def _outer(case: Case) -> tuple[int, ...]:
 
 def _options(case: Case) -> Any:
     if case.code == "FULLY_CONNECTED":
-        return schema.FullyConnectedOptionsT(fusedActivationFunction=case.activation)
+        return schema.FullyConnectedOptionsT(
+            fusedActivationFunction=case.activation, quantizedBiasType=_bias_type(case)
+        )
     window = {
         "padding": schema.Padding.SAME,
         "strideH": case.strides,
@@ -100,20 +103,44 @@ def _options(case: Case) -> Any:
         "fusedActivationFunction": case.activation,
     }
     if case.code == "CONV_2D":
-        return schema.Conv2DOptionsT(**window)
+        return schema.Conv2DOptionsT(**window, quantizedBiasType=_bias_type(case))
     return schema.DepthwiseConv2DOptionsT(
         depthMultiplier=case.kernel[3] // case.inputs[3], **window
     )
 
 
+def _bias_type(case: Case) -> int:
+    """Only int16 operators say how wide they sum."""
+    wide = case.activations == "int16" and case.sums == "int32"
+    return schema.TensorType.INT32 if wide else schema.TensorType.FLOAT32
+
+
 RELU6 = schema.ActivationFunctionType.RELU6
 DENSE = {"code": "FULLY_CONNECTED"}
 DEPTHWISE = {"code": "DEPTHWISE_CONV_2D", "axis": 3}
+INT16 = {"activations": "int16", "sums": "int64", "scales": (2.0**-10, None, 2.0**-9)}
 CASES = {
     "dense even": Case(inputs=(ROWS, 8), kernel=(11, 8), **DENSE),
     "dense odd": Case(inputs=(ROWS, 7), kernel=(11, 7), activation=RELU6, **DENSE),
     "dense odd, one scale": Case(inputs=(ROWS, 33), kernel=(5, 33), per_tensor=True, **DENSE),
+    "dense even, int16": Case(inputs=(ROWS, 8), kernel=(11, 8), **DENSE, **INT16),
+    "dense odd, int16": Case(
+        inputs=(ROWS, 7), kernel=(11, 7), activation=RELU6, **DENSE, **(INT16 | {"sums": "int32"})
+    ),
+    "dense, one scale, int16": Case(
+        inputs=(ROWS, 33), kernel=(5, 33), per_tensor=True, **DENSE, **INT16
+    ),
     "conv": Case(inputs=(*IMAGE, 8), kernel=(9, 3, 3, 8)),
+    "conv, int16": Case(inputs=(*IMAGE, 7), kernel=(9, 3, 3, 7), strides=2, **INT16),
+    "conv, int16, one scale": Case(
+        inputs=(*IMAGE, 8),
+        kernel=(9, 3, 3, 8),
+        per_tensor=True,
+        activation=RELU6,
+        **(INT16 | {"sums": "int32"}),
+    ),
+    "conv, grouped, int16": Case(inputs=(*IMAGE, 8), kernel=(8, 3, 3, 4), **INT16),
+    "conv, dilated, int16": Case(inputs=(*IMAGE, 6), kernel=(8, 3, 3, 6), dilation=2, **INT16),
     "conv, odd, one scale": Case(
         inputs=(*IMAGE, 7), kernel=(5, 3, 2, 7), per_tensor=True, strides=2, activation=RELU6
     ),
@@ -133,10 +160,11 @@ def assert_same_bits(case: Case) -> None:
     again = model.to_tflite()
     after = Interpreter(again)
     assert after.delegated() == before.delegated()
-    assert len(again) <= len(content)
+    assert len(again) <= len(content) + 32  # int16 operators say how wide they sum
     rng = np.random.default_rng(1)
     for _ in range(3):
-        x = rng.integers(-128, 128, case.inputs).astype(np.int8)
+        limits = np.iinfo(case.activations)
+        x = rng.integers(limits.min, limits.max + 1, case.inputs).astype(case.activations)
         (expected,) = before(x)
         np.testing.assert_array_equal(run_layers(model, [x])[0], expected)
         np.testing.assert_array_equal(after(x)[0], expected)
@@ -167,6 +195,13 @@ def as_int2(model: Any) -> None:
     kernel.type = schema.TensorType.INT2
     stored = model.buffers[kernel.buffer]
     stored.data = stored.data[: len(stored.data) // 2]
+
+
+def test_depthwise_on_int16_is_refused() -> None:
+    """LiteRT reads each byte as one weight."""
+    case = Case(inputs=(*IMAGE, 17), kernel=(1, 3, 3, 17), **DEPTHWISE, **INT16)
+    with pytest.raises(ko.ModelFileError, match=r"int4 weights .* on int16 activations"):
+        ko.load_model(file_of(case))
 
 
 def test_int2_is_refused() -> None:

@@ -16,8 +16,11 @@ from keras_octet.tflite.read.call import Operand, ReadCall
 from keras_octet.tflite.read.options import activation_of, padding_of
 from keras_octet.tflite.read.shapes import as_ints
 
-# What LiteRT runs with int4 weights and int8 activations.
-_WITH_INT4 = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# What LiteRT runs with int4 weights, by its activations.
+_WITH_INT4 = {
+    "int8": ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"),
+    "int16": ("CONV_2D", "FULLY_CONNECTED"),
+}
 
 
 def read_conv_2d(call: ReadCall) -> Any:
@@ -165,13 +168,17 @@ def new_layer(
     if call.kind == "hybrid":
         return getattr(layers, f"Hybrid{name}")(**arguments, **hybrid)
     if weights.tensor.dtype != "int8":
-        arguments["builtin"] = _runs_builtin(call, weights)
+        _require_int4(call, weights)
     operand = call.operand(source)
     arguments["input_qparams"] = [operand.factor_qparams if name == "Dense" else operand.qparams]
     arguments["output_qparams"] = call.output_qparams
     if call.kind == "int16":
         arguments["bias_dtype"] = "int32" if _sums_in_32_bits(call, name) else "int64"
         return getattr(layers, f"Int16{name}")(**arguments)
+    if weights.tensor.dtype == "int4":
+        # XNNPACK takes only those of FULLY_CONNECTED with an even number of inputs.
+        inputs = weights.tensor.shape[-1]
+        arguments["builtin"] = name != "Dense" or inputs is None or inputs % 2 == 1
     return getattr(layers, f"Quantized{name}")(**arguments)
 
 
@@ -192,23 +199,15 @@ def _block_size(call: ReadCall) -> int:
     return size
 
 
-def _runs_builtin(call: ReadCall, weights: Operand) -> bool:
-    """Whether a built-in kernel multiplies narrow weights with integer activations.
-
-    XNNPACK takes only int4 weights of FULLY_CONNECTED with an even number of inputs.
-
-    Raises:
-        ModelFileError: the weights are not int4, or the activations not int8.
-    """
-    dtype, shape = weights.tensor.dtype, weights.tensor.shape
-    if call.kind != "int8" or dtype != "int4" or call.code not in _WITH_INT4:
+def _require_int4(call: ReadCall, weights: Operand) -> None:
+    """Raises ModelFileError if LiteRT has no kernel for such weights on integer activations."""
+    if weights.tensor.dtype != "int4" or call.code not in _WITH_INT4[call.kind]:
         raise ModelFileError(
-            f"{call.code} {call.name!r} has {dtype} weights of shape {shape} on {call.kind} "
-            "activations. Narrow weights on integer activations are supported as int4 in "
-            f"{', '.join(_WITH_INT4)} on int8. Convert the model with int8 weights, or "
-            "with float activations."
+            f"{call.code} {call.name!r} has {weights.tensor.dtype} weights of shape "
+            f"{weights.tensor.shape} on {call.kind} activations; expected int8, or int4 in "
+            f"{' and '.join(_WITH_INT4[call.kind])}. Convert the model with int8 weights, or with "
+            "float activations."
         )
-    return call.code != "FULLY_CONNECTED" or shape[-1] is None or shape[-1] % 2 == 1
 
 
 def _sums_in_32_bits(call: ReadCall, name: str) -> bool:
