@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
 from keras_octet.tflite.file import pack
-from keras_octet.tflite.graph import Graph, Quantization
+from keras_octet.tflite.graph import BlockScales, Graph, Quantization
 from keras_octet.tflite.run import Interpreter
 from tests.tflite.read.test_golden import run_layers
-from tests.tflite.read.test_hostile import repacked
 
 IDS = np.array([0, 3, 8, 1, 1, 5], np.int32)
 LIMITS = {"int16": 2**15, "int8": 2**7, "int4": 2**3}
@@ -75,13 +72,13 @@ def test_rows_of_another_type_are_refused(dtype: str, output: str) -> None:
         ko.load_model(table_file(dtype, output, (8,)))
 
 
-def in_blocks(model: Any) -> None:
-    quantization = model.subgraphs[0].tensors[1].quantization
-    quantization.scale = quantization.zeroPoint = None
-    quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
-    quantization.details = schema.BlockwiseQuantizationT()
-
-
 def test_scales_of_blocks_are_refused() -> None:
-    with pytest.raises(ko.ModelFileError, match="each block"):
-        ko.load_model(repacked(table_file("int4", "float32", (32,)), in_blocks))
+    graph = Graph()
+    ids = graph.tensor("ids", IDS.shape, "int32")
+    blocks = BlockScales(np.ones((9, 2), np.float16), 32)
+    table = graph.constant(np.zeros((9, 64), np.int8), name="table", blocks=blocks, dtype="int4")
+    rows = graph.tensor("rows", (*IDS.shape, 64), "float32")
+    graph.operator("EMBEDDING_LOOKUP", [ids, table], [rows])
+    content = pack(graph, [ids], [rows], ["ids"], ["rows"], "main")
+    with pytest.raises(ko.ModelFileError, match=r"EMBEDDING_LOOKUP.*blockwise"):
+        ko.load_model(content)
