@@ -15,7 +15,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
-from keras_octet.tflite.file import AlignedBuilder
+from keras_octet.tflite.file import AlignedBuilder, pack
+from keras_octet.tflite.graph import Graph
 from tests.models import images
 from tests.tflite.read.mutants import mutate
 
@@ -183,6 +184,50 @@ def test_well_formed_nonsense(honest, change):
     assert isinstance(ko.load_model(repacked(honest, lambda model: None)), keras.Model)
     with pytest.raises(ko.ModelFileError):
         ko.load_model(repacked(honest, change))
+
+
+def claims_many_outputs(model):
+    graph = model.subgraphs[0]
+    operator = next(x for x in graph.operators if hasattr(x.builtinOptions, "num"))
+    operator.builtinOptions.num = 2**30
+    source = graph.tensors[operator.inputs[0]]
+    source.shape = np.where(np.arange(len(source.shape)) == operator.builtinOptions.axis, 2**30, 1)
+
+
+def test_outputs_are_counted():
+    content = (GOLDEN[0].parent / "unpack_float.tflite").read_bytes()
+    started = time.monotonic()
+    with pytest.raises(ko.ModelFileError, match=r"UNPACK .* outputs"):
+        ko.load_model(repacked(content, claims_many_outputs))
+    assert time.monotonic() - started < SECONDS_FOR_ONE
+
+
+def file_of_rows_of_nothing(code, rows, options, axes):
+    """A constant without elements is the first input; what is made of it, an output."""
+    graph = Graph()
+    x, y = graph.tensor("x", (1,), "float32"), graph.tensor("y", (1,), "float32")
+    inputs = [graph.tensor("rows", (rows, 0), "float32"), graph.constant(axes)]
+    made = graph.tensor("made", (1,), "float32")
+    graph.operator(code, inputs[::-1] if code == "SPLIT" else inputs, [made], options)
+    graph.operator("ADD", [x, made], [y], schema.AddOptionsT())
+    return pack(graph, [x], [y], ["x"], ["y"], "main")
+
+
+@pytest.mark.parametrize(
+    ("code", "rows", "options", "axes"),
+    [
+        ("SUM", 2**31 - 1, schema.ReducerOptionsT(), np.array([1], np.int32)),
+        ("SPLIT", 2, schema.SplitOptionsT(numSplits=2**30), np.array(1, np.int32)),
+    ],
+)
+def test_rows_of_nothing(code, rows, options, axes):
+    """Sums of empty rows are zeros, as many as there are rows; parts may be empty too."""
+    content = file_of_rows_of_nothing(code, rows, options, axes)
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ko.ModelFileError):
+        ko.load_model(content)
+    assert time.monotonic() - started < SECONDS_FOR_ONE
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * MEGABYTES_FOR_ALL
 
 
 def test_sizes_of_images_are_bounded():

@@ -108,7 +108,13 @@ def read_unpack(call: ReadCall) -> Any:
     """UNPACK: one output for each index of an axis."""
     source = call.tensor(0)
     axis = positive_axis(call.options.axis, len(source.shape), call)
-    return call.apply(core_operations.Unstack, source, num=call.options.num, axis=axis)
+    size, count = source.shape[axis], len(call.outputs)
+    if call.options.num != count or size not in (None, count):
+        raise ModelFileError(
+            f"UNPACK {call.name!r} takes {call.options.num} of {size} indices of axis {axis}, and "
+            f"has {count} outputs."
+        )
+    return call.apply(core_operations.Unstack, source, num=count, axis=axis)
 
 
 def read_split(call: ReadCall) -> Any:

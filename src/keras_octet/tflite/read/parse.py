@@ -30,6 +30,8 @@ from keras_octet.tflite.graph import (
 
 # A tensor with more elements than this is not one that LiteRT can run.
 MAX_ELEMENTS = 2**31 - 1
+# The other sizes of an empty tensor are bounded too: what is computed from it may not be empty.
+MAX_ROWS_OF_NOTHING = 2**20
 MAX_RANK = 8
 _TYPE_NAMES = {
     value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
@@ -319,9 +321,10 @@ def _shape(name: str, sizes: Any, signature: Any) -> Shape:
         )
     shape = [None if size == -1 else int(size) for size in (dynamic or static)]
     known = [size for size in shape if size is not None]
-    if any(size < 0 for size in known) or math.prod(known) > MAX_ELEMENTS:
+    largest = MAX_ROWS_OF_NOTHING if 0 in known else MAX_ELEMENTS
+    if any(size < 0 for size in known) or math.prod(size or 1 for size in known) > largest:
         raise ModelFileError(
-            f"Tensor {name!r} has shape {shape}; expected at most {MAX_ELEMENTS} elements."
+            f"Tensor {name!r} has shape {shape}; expected a product of at most {largest}."
         )
     return tuple(shape)
 

@@ -323,12 +323,13 @@ def _pack(call: _Fold) -> Any:
 
 def _unpack(call: _Fold) -> Any:
     values = np.moveaxis(_copy(call), call.options.axis, 0)
+    call.spend(len(values))  # rows may be empty
     return [values[i] for i in range(len(values))]
 
 
 def _split(call: _Fold) -> Any:
     axis, values = call.ints(0)[0], call.array(1)
-    call.spend(values.size)
+    call.spend(max(values.size, call.options.numSplits))  # parts may be empty
     return list(np.split(values, call.options.numSplits, axis))
 
 
