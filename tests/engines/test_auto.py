@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_octet as ko
+from keras_octet import timing
 from keras_octet.engines import auto
 from keras_octet.engines.base import Engine
 from keras_octet.engines.litert import LITERT
@@ -50,7 +51,7 @@ def model() -> tuple[ko.QuantizedModel, np.ndarray]:
 def candidates(monkeypatch):
     """A function that replaces the candidates, and a log of what runs."""
     clock = Clock()
-    monkeypatch.setattr(auto, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     log: list[str] = []
 
     def engine(name: str, seconds: float, steps: float) -> Engine:

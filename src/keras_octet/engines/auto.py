@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
-from statistics import median
+from functools import partial
 
 import numpy as np
 
@@ -16,13 +15,15 @@ from keras_octet.engines.openvino import OPENVINO
 from keras_octet.engines.pieces import can_cut
 from keras_octet.errors import EngineError
 from keras_octet.layers import Dequantize
+from keras_octet.timing import time_calls
 
 # The first is the reference for the others' outputs, and wins when it is about as fast.
 CANDIDATES = (LITERT, OPENVINO)
 ADVANTAGE = 1.05
-# Seconds spent on timing all candidates, and how many times each runs at least.
-BUDGET = 0.5
-MIN_ROUNDS = 3
+# Each candidate is timed for so long, in so many turns and with so many calls at most.
+SECONDS = 0.25
+ROUNDS = 3
+MAX_CALLS = 1000
 # `predict` is timed with samples of about this many multiply-adds in all: 8 for each thread at
 # least, and at most 256.
 WORK = 10_000_000_000
@@ -104,7 +105,11 @@ class AutoProgram:
                 accepted[engine.name] = program
         if len(accepted) == 1:
             return LITERT.name
-        times = _time({name: lambda p=program: run(p) for name, program in accepted.items()})  # type: ignore[misc]
+        calls = {name: partial(run, program) for name, program in accepted.items()}
+        found = time_calls(
+            calls, seconds=SECONDS, min_calls=ROUNDS, max_calls=MAX_CALLS, rounds=ROUNDS
+        )
+        times = {name: float(np.median(values)) for name, values in found.items()}
         times[LITERT.name] /= ADVANTAGE
         return min(times, key=times.__getitem__)
 
@@ -131,20 +136,6 @@ def deviation(
         largest = max(largest, float(difference.max()) / step)
     # Half a step and its rounding error in float32 are no different.
     return round(largest, 3)
-
-
-def _time(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each, taken in turns so that all see the same machine."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    start = time.perf_counter()
-    rounds = 0
-    while rounds < MIN_ROUNDS or time.perf_counter() - start < BUDGET:
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-        rounds += 1
-    return {name: median(values) for name, values in seconds.items()}
 
 
 def _round_up(count: int) -> int:
