@@ -48,6 +48,8 @@ Exceptions:
 - Hybrid `TRANSPOSE_CONV` whose output shape is computed in the file, as TensorFlow's converter
   writes it for an open batch, runs on a built-in kernel with float sums; up to 4 ulp of the largest
   value were measured.
+- Bounds of float sums, and of blockwise `FULLY_CONNECTED`, are for up to a hundred terms or two
+  blocks; they grow with the number of terms. That of blockwise sums is with `HybridBlockDense`.
 - A variant that LiteRT itself does not run, and options that no converter writes, may be refused
   although the operator is in the table.
 """

@@ -199,6 +199,7 @@ def _of_tensor(tensor: Tensor) -> TensorInspection:
     size = 0
     if tensor.data is not None:
         size = -(-tensor.data.nbytes * PACKED_BITS.get(tensor.dtype, 8) // 8)
+        size += blocks.scale.nbytes if blocks else 0
     return TensorInspection(
         name=tensor.name,
         shape=tensor.shape,

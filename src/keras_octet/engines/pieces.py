@@ -44,19 +44,25 @@ def predict_in_pieces(
 ) -> list[np.ndarray]:
     """Outputs for all samples of a model that can be cut, made by `workers` threads.
 
+    Pieces are made smaller so that each worker has about as many.
+
     Args:
         run: runs a piece; called from several threads at once.
         source: the model.
         inputs: one array per input.
         workers: number of threads.
         work_per_piece: multiply-adds, roughly.
-        min_samples: of a piece, however much work they are; fewer if workers would have nothing.
-        equal: make all pieces equally large, for which the last may compute samples again.
+        min_samples: of a piece, however much work they are, if there are so many for each worker.
+        equal: make all pieces equally large, for which the last may compute samples again. Their
+            size is a power of two, the same for any larger number of samples.
     """
     count = len(inputs[0])
     size = min(max(work_per_piece // source.multiply_adds, min_samples), MAX_SAMPLES)
-    rounds = math.ceil(count / (size * workers))
-    size = math.ceil(count / (rounds * workers))  # as many pieces for each worker
+    if equal:
+        size = min(1 << (size.bit_length() - 1), math.ceil(count / workers))
+    else:
+        rounds = math.ceil(count / (size * workers))
+        size = math.ceil(count / (rounds * workers))
     outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in source.outputs]
     # Taking the next item of this iterator is atomic.
     starts = iter(range(0, count, size))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 from keras import ops
 
@@ -154,17 +155,21 @@ class HybridDense(HybridLinear, QuantizedDense):
 class HybridBlockDense(HybridDense):
     """`HybridDense` with an int4 kernel and a scale for each `block_size` inputs of a unit.
 
-    `y = activation(input_scale * sum_b(kernel_scale_b * sum_i(q_i * w_i)) + bias)`. The inner sums
-    are exact. LiteRT adds the outer one, and the part of the zero point, in an order that depends
-    on the processor, so that outputs differ by float32 rounding: by at most 2**-22 of
-    `128 * input_scale * sum_i(|kernel_scale * w_i|)`. XNNPACK takes blocks of whole 32 values, and
-    rounds their scales to bfloat16; LiteRT's built-in kernel takes the others.
+    `y = activation(input_scale * sum_b(kernel_scale_b * sum_i(q_i * w_i)) + bias)`, the scales of
+    the kernel rounded to bfloat16. The inner sums are exact. XNNPACK adds the outer one, and the
+    part of the zero point, in an order that depends on the processor, so that outputs differ by
+    float32 rounding: with `n` blocks, by at most `(n + 4) * 2**-24` of
+    `128 * input_scale * sum_i(|kernel_scale * w_i|)`.
 
     Variables:
         kernel_scale: float32 `(units, in / block_size)`, values of float16.
 
     Args:
-        block_size: inputs that share a scale, at most `MAX_BLOCK`.
+        block_size: inputs that share a scale: a multiple of 32, which is what XNNPACK takes, of at
+            most `MAX_BLOCK`.
+
+    Raises:
+        ValueError: `block_size` is not such a number, or does not divide the number of inputs.
     """
 
     hybrid_keys = (*HybridDense.hybrid_keys, "block_size")
@@ -176,29 +181,41 @@ class HybridBlockDense(HybridDense):
         self, units: int, *, block_size: int, kernel_dtype: str = "int4", **kwargs: Any
     ) -> None:
         super().__init__(units=units, kernel_dtype=kernel_dtype, **kwargs)
+        if block_size % 32 or not 0 < block_size <= self.MAX_BLOCK:
+            raise ValueError(
+                f"block_size must be a multiple of 32 of at most {self.MAX_BLOCK}. "
+                f"Received: block_size={block_size}"
+            )
         self.block_size = block_size
+        self._scales: np.ndarray | None = None
 
     def _scale_shape(self, kernel_shape: Sequence[int], channels: int) -> tuple[int, ...]:
+        if kernel_shape[0] % self.block_size:
+            raise ValueError(
+                f"block_size must divide the number of inputs, {kernel_shape[0]}. "
+                f"Received: block_size={self.block_size}"
+            )
         return (channels, kernel_shape[0] // self.block_size)
 
-    @property
-    def _delegated(self) -> bool:
-        return self.block_size % 32 == 0
+    def prepare(self) -> None:
+        """Round the scales in NumPy: a compiler may leave out that float32 becomes bfloat16."""
+        scale = ops.convert_to_numpy(self.kernel_scale)
+        self._scales = scale.astype(ml_dtypes.bfloat16).astype(np.float32)
 
     def _quantize(self, inputs: Any) -> Quantized:
-        return (quantize_xnnpack if self._delegated else quantize_affine)(inputs, ROW)
+        return quantize_xnnpack(inputs, ROW)
 
     def call(self, inputs: Any) -> Any:
         quantized, scale = self._quantize(self._arrange(inputs))
-        scales = ops.transpose(ops.convert_to_tensor(self.kernel_scale))
-        if self._delegated:
-            scales = ops.cast(ops.cast(scales, "bfloat16"), "float32")
-        blocks = (scales.shape[0], self.block_size)
-        rows = ops.reshape(quantized, (*ops.shape(quantized)[:-1], 1, *blocks))
-        kernel = ops.reshape(self._centred_kernel(), (*blocks, self.units))
-        sums = ops.squeeze(ops.matmul(ops.swapaxes(rows, -3, -2), kernel), -2)
-        total = ops.sum(sums * scales, axis=-2) * scale
-        return clip_activation(total + ops.convert_to_tensor(self.bias), self.activation)
+        # Not rounded, while they are not known yet.
+        scales = ops.convert_to_tensor(self.kernel_scale if self._scales is None else self._scales)
+        blocks = (scales.shape[1], self.block_size)
+        rows = ops.transpose(ops.reshape(quantized, (-1, *blocks)), (1, 0, 2))
+        sums = ops.matmul(rows, ops.reshape(self._centred_kernel(), (*blocks, self.units)))
+        total = ops.sum(sums * ops.expand_dims(ops.transpose(scales), 1), axis=0)
+        total = ops.reshape(total, (*ops.shape(quantized)[:-1], self.units))
+        outputs = total * scale + ops.convert_to_tensor(self.bias)
+        return clip_activation(outputs, self.activation)
 
 
 @register

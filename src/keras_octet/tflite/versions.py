@@ -134,6 +134,8 @@ def _depthwise_conv_2d(operator: Operator, tensors: Sequence[Tensor]) -> int:
 
 def _fully_connected(operator: Operator, tensors: Sequence[Tensor]) -> int:
     source, kernel = (tensors[i] for i in operator.inputs[:2])
+    if source.dtype == "int16" and kernel.dtype == "int4":
+        return 13
     if source.dtype == "float32" and kernel.dtype == "int8" and _per_channel(kernel):
         return 12
     if source.dtype == "int16" and operator.options.quantizedBiasType:

@@ -10,6 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
+from keras_octet import layers
 from keras_octet.tflite.file import pack
 from keras_octet.tflite.graph import BlockScales, Graph, Quantization
 from keras_octet.tflite.run import Interpreter
@@ -28,12 +29,13 @@ def file_of(
     per_tensor: bool = False,
     asymmetric: bool = False,
     source: str = "float32",
+    one_sign: bool = False,
     seed: int = 0,
 ) -> tuple[bytes, np.ndarray]:
     """One operator with random weights; and the size of its sums for inputs of one step."""
     rng, graph = np.random.default_rng(seed), Graph()
     largest = LARGEST.get(dtype, 128)
-    kernel = rng.integers(-largest, largest, (UNITS, inputs)).astype(np.int8)
+    kernel = rng.integers(1 if one_sign else -largest, largest, (UNITS, inputs)).astype(np.int8)
     quantization = blocks = None
     if block is None:
         scale = rng.uniform(0.005, 0.02, 1 if per_tensor else UNITS).astype(np.float32)
@@ -77,15 +79,18 @@ def test_rows_that_end_inside_a_byte(dtype, inputs, per_tensor, asymmetric):
         assert len(again) <= len(content) + 1024
 
 
-# Whole 32 values are XNNPACK's.
+@pytest.mark.parametrize("one_sign", [False, True])
 @pytest.mark.parametrize(
-    ("inputs", "block"), [(64, 32), (64, 64), (64, 16), (1024, 32), (1440, 240), (4096, 2048)]
+    ("inputs", "block"), [(64, 32), (64, 64), (1024, 32), (1440, 96), (4096, 2048), (4096, 32)]
 )
-def test_a_scale_for_each_block(inputs, block, tmp_path):
+def test_a_scale_for_each_block(inputs, block, one_sign, tmp_path):
+    """Sums of one sign are as large as they can be."""
     for seed in range(3):
-        content, size = file_of(inputs, block=block, seed=seed)
+        content, size = file_of(inputs, block=block, seed=seed, one_sign=one_sign)
         litert, x = Interpreter(content), samples(inputs, seed)
-        assert litert.delegated() == (["FULLY_CONNECTED"] if block % 32 == 0 else [])
+        if one_sign:
+            x = -np.abs(x)
+        assert litert.delegated() == ["FULLY_CONNECTED"]
         (expected,) = litert(x)
         model = ko.load_model(content)
         again = model.to_tflite()
@@ -96,7 +101,7 @@ def test_a_scale_for_each_block(inputs, block, tmp_path):
         assert loaded.to_tflite() == again
         step = np.ptp(np.append(x, np.zeros((ROWS, 1)), axis=1), axis=1, keepdims=True) / 255
         distance = np.abs(run_layers(loaded, [x])[0] - expected)
-        assert (distance <= 2.0**-22 * 128 * step * size).all()
+        assert (distance <= (inputs // block + 4) * 2.0**-24 * 128 * step * size).all()
 
 
 def test_scales_of_blocks_keep_their_place_and_are_reported():
@@ -113,7 +118,7 @@ def test_scales_of_blocks_keep_their_place_and_are_reported():
         assert list(held.shape) == [UNITS, 2]
         scales.append(ko.inspect(data).operations[0].weights[0])
     assert scales[0].scales == scales[1].scales == 2 * UNITS
-    assert scales[0].bytes == UNITS * 64 // 2
+    assert scales[0].bytes == UNITS * 64 // 2 + 2 * UNITS * 2
 
 
 def details_of(model: Any) -> Any:
@@ -143,10 +148,18 @@ def held(**fields: Any) -> Any:
     return change
 
 
-def not_a_number(model: Any) -> None:
-    tensor = next(x for x in model.subgraphs[0].tensors if x.name.endswith(b"_scales"))
-    values = np.full(2 * UNITS, np.nan, np.float16)
-    model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+def all_of(value: float) -> Any:
+    def change(model: Any) -> None:
+        tensor = next(x for x in model.subgraphs[0].tensors if x.name.endswith(b"_scales"))
+        values = np.full(2 * UNITS, value, np.float16)
+        model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
+
+    return change
+
+
+def without_details(model: Any) -> None:
+    kernel = next(x for x in model.subgraphs[0].tensors if x.name == b"kernel")
+    kernel.quantization.details = None
 
 
 @pytest.mark.parametrize(
@@ -162,19 +175,29 @@ def not_a_number(model: Any) -> None:
         pytest.param(sized(16), id="more blocks than scales"),
         pytest.param(held(shape=np.array([2, UNITS], np.int32)), id="transposed"),
         pytest.param(held(type=schema.TensorType.INT16), id="not float16"),
-        pytest.param(not_a_number, id="not a number"),
+        pytest.param(all_of(np.nan), id="not a number"),
+        pytest.param(all_of(0.0), id="zero"),
+        pytest.param(all_of(-0.01), id="negative"),
+        pytest.param(without_details, id="no details"),
     ],
 )
 def test_damaged_scales(change):
     content, _ = file_of(64, block=32)
-    with pytest.raises(ko.ModelFileError, match=r"kernel.*blocks of"):
+    with pytest.raises(ko.ModelFileError, match=r"kernel.*blocks"):
         ko.load_model(repacked(content, change))
 
 
 def test_what_has_no_kernel_is_refused():
-    with pytest.raises(ko.ModelFileError, match=r"int8 weights.*expected int4"):
+    with pytest.raises(ko.ModelFileError, match=r"kernel_dtype must be one of int4.*'int8'"):
         ko.load_model(file_of(64, block=32, dtype="int8")[0])
-    with pytest.raises(ko.ModelFileError, match=r"int32 inputs.*expected int4"):
+    with pytest.raises(ko.ModelFileError, match=r"int32 inputs.*expected float32"):
         ko.load_model(file_of(64, block=32, source="int32")[0])
-    with pytest.raises(ko.ModelFileError, match="a scale for each 16384 of them"):
-        ko.load_model(file_of(16384, block=16384)[0])
+    for block in (16, 48, 16384):
+        with pytest.raises(ko.ModelFileError, match=f"multiple of 32 .*={block}"):
+            ko.load_model(file_of(3 * 16384, block=block)[0])
+
+
+def test_blocks_divide_the_inputs():
+    layer = layers.HybridBlockDense(4, block_size=64)
+    with pytest.raises(ValueError, match=r"divide the number of inputs, 96.*=64"):
+        layer.build((None, 96))

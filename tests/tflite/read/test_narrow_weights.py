@@ -197,6 +197,14 @@ def as_int2(model: Any) -> None:
     stored.data = stored.data[: len(stored.data) // 2]
 
 
+def test_the_file_says_what_runtime_it_needs() -> None:
+    for activations, version in (({}, 10), (INT16, 13)):
+        content = file_of(Case(inputs=(ROWS, 8), kernel=(11, 8), **DENSE, **activations))
+        again = ko.load_model(content).to_tflite()
+        codes = schema.ModelT.InitFromPackedBuf(again, 0).operatorCodes
+        assert [x.version for x in codes] == [version]
+
+
 def test_depthwise_on_int16_is_refused() -> None:
     """LiteRT reads each byte as one weight."""
     case = Case(inputs=(*IMAGE, 17), kernel=(1, 3, 3, 17), **DEPTHWISE, **INT16)

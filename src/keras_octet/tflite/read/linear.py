@@ -159,8 +159,7 @@ def new_layer(
     weights = call.operand(1)
     arguments |= {"name": call.name, "kernel_dtype": weights.tensor.dtype}
     if call.kind == "blockwise":
-        size = _block_size(call)
-        return layers.HybridBlockDense(**arguments, **hybrid, block_size=size)
+        return _new_block_dense(call, {**arguments, **hybrid})
     arguments |= {
         "per_tensor": weights.quantization.scale.size == 1,
         **_zero_point(call, name, weights),
@@ -182,21 +181,15 @@ def new_layer(
     return getattr(layers, f"Quantized{name}")(**arguments)
 
 
-def _block_size(call: ReadCall) -> int:
-    """Values of the kernel that share a scale.
-
-    Raises:
-        ModelFileError: LiteRT has no kernel for it.
-    """
-    weights, source = call.operand(1).tensor, call.operand(0).tensor
-    size = 0 if weights.blocks is None else weights.blocks.size
-    largest = layers.HybridBlockDense.MAX_BLOCK
-    if weights.dtype != "int4" or source.dtype != "float32" or not 0 < size <= largest:
+def _new_block_dense(call: ReadCall, arguments: Mapping[str, Any]) -> Any:
+    """FULLY_CONNECTED with a scale for each block of the kernel."""
+    blocks, source = call.operand(1).tensor.blocks, call.operand(0).tensor
+    if blocks is None or source.dtype != "float32":
         raise ModelFileError(
-            f"{call.code} {call.name!r} has {weights.dtype} weights, a scale for each {size} of "
-            f"them, and {source.dtype} inputs; expected int4, at most {largest}, float32."
+            f"{call.code} {call.name!r} has {source.dtype} inputs, and scales for blocks of a "
+            "tensor; expected float32 inputs, and scales for blocks of the weights."
         )
-    return size
+    return layers.HybridBlockDense(**arguments, block_size=blocks.size)
 
 
 def _require_int4(call: ReadCall, weights: Operand) -> None:

@@ -360,6 +360,8 @@ def _block_scales(tensor: Tensor, item: Any, tensors: Sequence[Tensor]) -> Block
     """The scales of the blocks of a matrix, which another tensor of the subgraph holds."""
     if item is None or item.DetailsType() != schema.QuantizationDetails.BlockwiseQuantization:
         return None
+    if item.Details() is None:
+        raise ModelFileError(f"Tensor {tensor.name!r} has no scales for its blocks.")
     details = schema.BlockwiseQuantization()
     details.Init(item.Details().Bytes, item.Details().Pos)
     size, index = details.BlockSize(), details.Scales()
@@ -372,12 +374,12 @@ def _block_scales(tensor: Tensor, item: Any, tensors: Sequence[Tensor]) -> Block
         or size < 1
         or columns % size
         or scale.shape != (rows, columns // size)
-        or not np.isfinite(scale).all()
+        or not (np.isfinite(scale) & (scale > 0)).all()
     ):
         raise ModelFileError(
             f"Tensor {tensor.name!r} of shape {tensor.shape} has scales for blocks of {size} in "
-            f"tensor {index}; expected a matrix, and a constant of finite float16 with a value for "
-            "each block."
+            f"tensor {index}; expected a matrix, and a constant of positive float16 with a value "
+            "for each block."
         )
     return BlockScales(scale, size)
 

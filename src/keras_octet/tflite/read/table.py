@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_octet.tflite.graph import Operator
 from keras_octet.tflite.read import boundary, control, custom, lists, variables
-from keras_octet.tflite.read.call import KINDS, REAL_KINDS, ReadFunction
+from keras_octet.tflite.read.call import REAL_KINDS, ReadFunction
 from keras_octet.tflite.read.rows_float import COMPLEX, FLOAT, FLOAT_OR_INTEGER
 from keras_octet.tflite.read.rows_hybrid import BLOCKWISE, HYBRID
 from keras_octet.tflite.read.rows_int8 import INT8
@@ -50,8 +50,8 @@ def _add_all() -> None:
 
 
 add_reader(boundary.read_quantize, "QUANTIZE", "float")
-add_reader(control.read_while, "WHILE", *KINDS)
-add_reader(control.read_if, "IF", *KINDS)
+add_reader(control.read_while, "WHILE", *REAL_KINDS, "complex64")
+add_reader(control.read_if, "IF", *REAL_KINDS, "complex64")
 add_reader(lists.read_set_row, lists.SET_ROW, *REAL_KINDS)
 add_reader(variables.read_call_once, "CALL_ONCE", *REAL_KINDS)
 add_reader(variables.read_var_handle, "VAR_HANDLE", *REAL_KINDS)
