@@ -51,7 +51,8 @@ for filters in (64, 128):
     x = L.MaxPooling2D()(x)
 x = L.Flatten()(x)
 model = keras.Model(inputs, L.Dense(10, activation="softmax")(x), name="cnn")
-EPOCHS, BATCH = 5, 64
+BATCH = 64
+EPOCHS = max(5, 100_000 // len(x_train))  # of few images more, for as many steps
 rate = keras.optimizers.schedules.CosineDecay(0.003, EPOCHS * len(x_train) // BATCH)
 model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
 model.fit(x_train, y_train, epochs=EPOCHS, batch_size=BATCH, verbose=0)
