@@ -199,6 +199,8 @@ CONTESTANTS: dict[str, Contestant] = {
     # `predict` of ours chooses the size of its pieces itself.
     "octet": Contestant(**_keras(files.OCTET), batch_sizes=(32,)),
     "octet, auto": Contestant(**_keras(files.OCTET, "auto"), batch_sizes=(32,)),
+    # What `"auto"` would be with any tolerance.
+    "octet on OpenVINO": Contestant(**_keras(files.OCTET, "openvino"), batch_sizes=(32,)),
     "LiteRT": Contestant(**_litert(files.OCTET_TFLITE, CORES)),
     "LiteRT, 1 thread": Contestant(**_litert(files.OCTET_TFLITE, 1)),
     "LiteRT, converter's file": Contestant(**_litert(files.CONVERTER, CORES)),
