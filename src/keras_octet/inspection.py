@@ -194,8 +194,8 @@ def _arithmetic(running: Sequence[str], outputs: Sequence[str]) -> str:
 
 
 def _of_tensor(tensor: Tensor) -> TensorInspection:
-    found, blocks = tensor.quantization, tensor.blocks
-    scale = found.scale if found else blocks.scale if blocks else None
+    quantization, blocks = tensor.quantization, tensor.blocks
+    found = quantization or blocks
     size = 0
     if tensor.data is not None:
         size = -(-tensor.data.nbytes * PACKED_BITS.get(tensor.dtype, 8) // 8)
@@ -204,10 +204,12 @@ def _of_tensor(tensor: Tensor) -> TensorInspection:
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,
-        scales=0 if scale is None else scale.size,
-        smallest_scale=None if scale is None else float(scale.min()),
-        largest_scale=None if scale is None else float(scale.max()),
-        zero_point=int(found.zero_point[0]) if found and found.scale.size == 1 else None,
+        scales=found.scale.size if found else 0,
+        smallest_scale=float(found.scale.min()) if found else None,
+        largest_scale=float(found.scale.max()) if found else None,
+        zero_point=int(quantization.zero_point[0])
+        if quantization and quantization.scale.size == 1
+        else None,
         bytes=size,
     )
 

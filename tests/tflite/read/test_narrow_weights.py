@@ -160,7 +160,8 @@ def assert_same_bits(case: Case) -> None:
     again = model.to_tflite()
     after = Interpreter(again)
     assert after.delegated() == before.delegated()
-    assert len(again) <= len(content) + 32  # int16 operators say how wide they sum
+    # Operators on int16 say how wide they sum.
+    assert len(again) <= len(content) + (32 if case.activations == "int16" else 0)
     rng = np.random.default_rng(1)
     for _ in range(3):
         limits = np.iinfo(case.activations)
