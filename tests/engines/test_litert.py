@@ -67,6 +67,23 @@ def test_an_interpreter_gives_the_same_bits_after_any_change_of_size(name):
     assert pool._made <= pool._limit
 
 
+def test_a_thread_gets_the_interpreter_it_had(model, samples, monkeypatch):
+    monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
+    pool = LiteRTProgram(model.to_tflite(), 1)._pool(1)
+    part = [samples[:1]]
+    pool.run(part)
+    first = pool._idle[0]
+    pool._idle.clear()  # as if it were in use
+    another = threading.Thread(target=pool.run, args=(part,))
+    another.start()
+    another.join()
+    assert pool._made == 2
+    pool._idle.insert(0, first)
+    for _ in range(2):
+        assert pool._take(first.shapes) is first
+        pool._give(first)
+
+
 @pytest.mark.parametrize("num_threads", [None, 1, 2, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 31, 120])
 def test_predict_gives_what_calls_give(model, samples, expected, count, num_threads):

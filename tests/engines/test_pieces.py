@@ -40,7 +40,7 @@ def test_sizes_of_pieces(count, equal, sizes):
 def test_a_piece_has_some_samples_however_much_work_they_are():
     assert run(64, work_per_piece=1, min_samples=16) == [16] * 4
     assert run(64, work_per_piece=1, min_samples=16, equal=True) == [16] * 4
-    assert run(64, work_per_piece=1) == [4] * 16
+    assert run(64, work_per_piece=1) == [8] * 8
 
 
 def run(count, **options):

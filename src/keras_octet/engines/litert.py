@@ -88,6 +88,7 @@ class _Interpreter:
         self._targets = [d["index"] for d in outputs if d["index"] not in after]
         self._states = states
         self.shapes: Shapes = ()
+        self.thread = 0  # that ran it last
 
     def resize(self, shapes: Shapes) -> None:
         for (index, _), shape in zip(self._sources, shapes, strict=True):
@@ -115,7 +116,7 @@ class _Interpreter:
         if outputs is None:
             return [interpreter.get_tensor(index) for index in self._targets]
         for index, array in zip(self._targets, outputs, strict=True):
-            array[...] = interpreter.tensor(index)()
+            array[...] = interpreter.get_tensor(index)
         return list(outputs)
 
 
@@ -162,12 +163,18 @@ class _Pool:
         return results
 
     def _take(self, shapes: Shapes) -> _Interpreter | None:
-        """An idle interpreter, at best one with these shapes; None: make another."""
+        """An idle interpreter, at best one with these shapes; None: make another.
+
+        At best the one this thread had before, whose memory its core may have in its cache.
+        """
+        thread = threading.get_ident()
         with self._changed:
             while True:
-                for position in range(len(self._idle) - 1, -1, -1):
-                    if self._idle[position].shapes == shapes:
-                        return self._idle.pop(position)
+                fitting = [x for x in self._idle if x.shapes == shapes]
+                if fitting:
+                    chosen = next((x for x in fitting if x.thread == thread), fitting[-1])
+                    self._idle.remove(chosen)
+                    return chosen
                 if self._made < self._limit:
                     self._made += 1
                     return None
@@ -180,6 +187,7 @@ class _Pool:
             if interpreter is None:
                 self._made -= 1
             else:
+                interpreter.thread = threading.get_ident()
                 self._idle.append(interpreter)
             self._changed.notify()
 

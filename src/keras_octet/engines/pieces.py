@@ -15,10 +15,11 @@ RunInto = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], object]
 
 # Multiply-adds. Waking a second thread costs about as much as it saves on this much work.
 SERIAL_WORK = 5_000_000
-# Each core runs pieces of about this much work: enough that the call itself costs nothing.
-WORK_PER_PIECE = 50_000_000
-# Few samples stay in a core's cache; more than this are of no use.
-MIN_SAMPLES, MAX_SAMPLES = 4, 1024
+# Each core runs pieces of about this much work: enough that the call itself costs little, and so
+# little that a thread that wakes late leaves the others more of them.
+WORK_PER_PIECE = 15_000_000
+# Fewer do not fill the kernels' tiles; more than this are of no use.
+MIN_SAMPLES, MAX_SAMPLES = 8, 1024
 
 
 def is_serial(source: Source, count: int) -> bool:
