@@ -32,6 +32,8 @@ pytestmark = pytest.mark.slow
 # ours), by operation: its reason, as a pattern. "differs" is a result that is wrong.
 KNOWN: dict[tuple[str, str], str] = {
     ("tflm", "Activation-2"): "GELU",
+    ("tflm", "Gelu-0"): "GELU",
+    ("tflm", "Gelu-1"): "GELU",
     ("openvino", "GlobalMaxPooling2D-0"): "differs",
     ("openvino", "Resizing-1"): "differs",
     ("tosa", "ELU-0"): "tosa.exp",

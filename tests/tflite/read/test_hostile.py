@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
 from keras_octet.tflite.file import AlignedBuilder, pack
-from keras_octet.tflite.graph import Graph
+from keras_octet.tflite.graph import Graph, Quantization
 from tests.models import images
 from tests.tflite.read.mutants import mutate
 
@@ -228,6 +228,68 @@ def test_rows_of_nothing(code, rows, options, axes):
         ko.load_model(content)
     assert time.monotonic() - started < SECONDS_FOR_ONE
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * MEGABYTES_FOR_ALL
+
+
+HUGE = 2**29
+
+
+def ints(*values):
+    return np.array(values, np.int32)
+
+
+@pytest.mark.parametrize(
+    ("code", "inputs", "options"),
+    [
+        ("MIRROR_PAD", [(None, 4), ints(0, 0, 2**29, 0).reshape(2, 2)], schema.MirrorPadOptionsT()),
+        (
+            "STRIDED_SLICE",
+            [(None, HUGE), ints(0, HUGE - 1), ints(9, 0), ints(1, -1)],
+            schema.StridedSliceOptionsT(),
+        ),
+        (
+            "REVERSE_SEQUENCE",
+            [(None, HUGE), ints(1)],
+            schema.ReverseSequenceOptionsT(seqDim=1, batchDim=0),
+        ),
+        (
+            "ONE_HOT",
+            [ints(1), ints(HUGE)[0], np.float32(1), np.float32(0)],
+            schema.OneHotOptionsT(axis=-1),
+        ),
+        (
+            "LOCAL_RESPONSE_NORMALIZATION",
+            [(None, 2, 2, 2**15)],
+            schema.LocalResponseNormalizationOptionsT(radius=1, bias=1.0, alpha=1.0, beta=0.5),
+        ),
+        ("MATRIX_DIAG", [(None, 2**15)], schema.MatrixDiagOptionsT()),
+        ("MATRIX_SET_DIAG", [(None, 2**15, 2**15), (None, 2**15)], schema.MatrixSetDiagOptionsT()),
+        (
+            "L2_POOL_2D",
+            [(None, HUGE, 1, 1)],
+            schema.Pool2DOptionsT(strideH=1, strideW=1, filterHeight=2, filterWidth=2),
+        ),
+    ],
+)
+def test_arrays_made_from_shapes_are_bounded(code, inputs, options):
+    """Where values come from is worked out when the model is built."""
+    graph = Graph()
+    dtype, quantization = "float32", None
+    if code == "STRIDED_SLICE":  # otherwise another layer
+        dtype, quantization = "int8", Quantization.symmetric(np.float32(0.1), 0)
+    given = [
+        graph.tensor(f"x{i}", x, dtype, quantization) if isinstance(x, tuple) else graph.constant(x)
+        for i, x in enumerate(inputs)
+    ]
+    shown = [x for x, item in zip(given, inputs, strict=True) if isinstance(item, tuple)]
+    shown = shown or [graph.tensor("unused", (None, 1), "float32")]
+    y = graph.tensor("y", (None, 1), dtype, quantization)
+    graph.operator(code, given, [y], options)
+    names = [f"x{i}" for i in range(len(shown))]
+    content = pack(graph, shown, [y], names, ["y"], "main")
+    started = time.monotonic()
+    with pytest.raises(ko.ModelFileError, match="expected at most 16777216 values"):
+        ko.load_model(content)
+    assert time.monotonic() - started < SECONDS_FOR_ONE
 
 
 def test_sizes_of_images_are_bounded():

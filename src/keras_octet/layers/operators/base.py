@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
+
+# More than any real model needs; `.tflite` files may claim sizes that no memory holds.
+MAX_VALUES = 2**24
+
+
+def limited(*sizes: int) -> tuple[int, ...]:
+    """The sizes of an array that a layer makes from shapes alone.
+
+    Raises:
+        ValueError: if it had more than `MAX_VALUES` values.
+    """
+    if math.prod(sizes) > MAX_VALUES:
+        raise ValueError(
+            f"An array of sizes {list(sizes)} is needed; expected at most {MAX_VALUES} values."
+        )
+    return sizes
 
 
 class OperatorLayer(keras.layers.Layer):

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer
+from keras_octet.layers.operators.base import OperatorLayer, limited
 
 
 @register
@@ -18,7 +18,7 @@ class MatrixDiag(OperatorLayer):
 
     def call(self, inputs: Any) -> Any:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
-        diagonal = np.eye(inputs.shape[-1], dtype=dtype)
+        diagonal = np.eye(*limited(*2 * inputs.shape[-1:]), dtype=dtype)
         return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
 
 
@@ -32,4 +32,5 @@ class MatrixSetDiag(OperatorLayer):
         length = min(rows, columns)
         widths = [(0, 0)] * (len(diagonal.shape) - 1)
         column = ops.expand_dims(ops.pad(diagonal, [*widths, (0, rows - length)]), -1)
+        limited(rows, columns)
         return ops.where(np.eye(rows, columns, dtype=bool), column, matrices)
