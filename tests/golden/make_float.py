@@ -54,12 +54,14 @@ class Case:
         inputs: arrays.
         fixed: the batch is not open.
         float16: weights are stored so.
+        sparse: zeros of weights are left out.
     """
 
     make: Any
     inputs: Sequence[np.ndarray]
     fixed: bool = False
     float16: bool = False
+    sparse: bool = False
 
 
 def converted(case: Case) -> bytes:
@@ -80,7 +82,10 @@ def converted(case: Case) -> bytes:
             converter.target_spec.supported_types = [tf.float16]
         return bytes(converter.convert())
     function = tf.function(case.make).get_concrete_function(*specs)
-    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    if case.sparse:
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    return bytes(converter.convert())
 
 
 def randomized(model: keras.Model) -> keras.Model:
@@ -121,6 +126,14 @@ def written(
         return pack(graph, inputs, results, *names, name="main")
 
     return write
+
+
+def pruned(*shape: int, block: int = 1) -> np.ndarray:
+    """A matrix with few values that are not 0, in blocks along its first axis."""
+    rng = np.random.default_rng(0)
+    rows, columns = shape
+    kept = np.repeat(rng.random((rows // block, columns)) < 0.15, block, axis=0)
+    return (rng.normal(size=shape) * kept).astype(np.float32)
 
 
 def parts(values: Any) -> list[Any]:
@@ -173,6 +186,10 @@ CASES: dict[str, Case] = {
     "abs_float": unary(tf.abs),
     "ceil_float": unary(tf.math.ceil),
     "cos_float": unary(tf.cos),
+    "densify_float": Case(lambda x: x @ pruned(64, 32), [floats(64)], sparse=True),
+    "fully_connected_float_sparse": Case(
+        lambda x: x @ pruned(64, 32, block=4), [floats(64)], sparse=True
+    ),
     "elu_float": Case(L.ELU(), [floats(4, 9)]),
     "exp_float": unary(tf.exp),
     "floor_float": unary(tf.floor),
@@ -513,6 +530,9 @@ CASES: dict[str, Case] = {
             "cast": tf.abs(tf.cast(y, tf.complex64)),
         },
         [floats(3, 32), floats(8, 16, seed=1)],
+    ),
+    "rfft2d_float_cast": Case(
+        lambda x: tf.cast(tf.signal.rfft2d(x), tf.float32), [floats(8, 16, seed=1)]
     ),
     "rfft2d_float_filled": Case(
         written(

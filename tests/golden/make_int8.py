@@ -34,6 +34,7 @@ class Case:
 
     Attributes:
         bounded: it has no result for other values.
+        sparse: zeros of weights are left out.
     """
 
     function: Callable[..., Any]
@@ -43,6 +44,7 @@ class Case:
     bounded: bool = False
     float_io: bool = False
     per_tensor: bool = False
+    sparse: bool = False
 
 
 CASES: dict[str, Case] = {}
@@ -79,6 +81,8 @@ def convert(case: Case, by_litert: bool) -> bytes:
     if by_litert:
         return quantized(bytes(converter.convert()), list(samples(case)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if case.sparse:
+        converter.optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if not case.float_io:
         converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -150,6 +154,14 @@ def fully_connected_float_io(x):
 @case("fully_connected_int8_keep_num_dims", (2, 4, 12))
 def fully_connected_keep_num_dims(x):
     return tf.einsum("bti,io->bto", x, weights(12, 5)), tf.tensordot(x, weights(12, 6), 1)
+
+
+@case("fully_connected_int8_sparse", (None, 64), sparse=True)
+def fully_connected_sparse(x):
+    """In blocks of 16 inputs; otherwise the converter writes DENSIFY, and LiteRT runs it not."""
+    generator = np.random.default_rng(0)
+    kept = np.repeat(generator.random((4, 32)) < 0.2, 16, axis=0)
+    return x @ (generator.normal(0, 0.3, (64, 32)) * kept).astype(np.float32)
 
 
 @case("conv_2d_int8", IMAGE)

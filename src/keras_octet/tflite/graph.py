@@ -99,7 +99,8 @@ class BlockScales:
 class Tensor:
     """A tensor of the file; `data` is the value of a constant; a variable outlives a call.
 
-    A tensor with `blocks` has no `quantization`.
+    A tensor with `blocks` has no `quantization`; `sparse` is a constant whose zeros the file leaves
+    out, and `data` has them.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Tensor:
     data: np.ndarray | None = None
     is_variable: bool = False
     blocks: BlockScales | None = None
+    sparse: bool = False
 
 
 @dataclass

@@ -18,7 +18,9 @@ class MatrixDiag(OperatorLayer):
 
     def call(self, inputs: Any) -> Any:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
-        diagonal = np.eye(*limited(*2 * inputs.shape[-1:]), dtype=dtype)
+        size = inputs.shape[-1]
+        limited(size, size)
+        diagonal = np.eye(size, dtype=dtype)
         return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
 
 

@@ -240,10 +240,21 @@ def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
     """Which arithmetic an operator uses, from the types of its tensors.
 
     `"hybrid"`: float inputs with integer weights. `"blockwise"`: any input has a scale for each
-    block of its values. Complex types: any input has them. `"integer"`: anything else but float,
-    int8, int16.
+    block of its values. `"sparse ..."`: any input leaves out zeros, and what LiteRT makes of that
+    is not known, or, with hybrid weights, wrong. Complex types: any input has them. `"integer"`:
+    anything else but float, int8, int16.
     """
     inputs = [tensors[i] for i in operator.inputs if i >= 0]
+    kind = _kind_of_dense(operator, tensors, inputs)
+    if any(x.sparse for x in inputs) and (operator.code, kind) not in _SPARSE:
+        return f"sparse {kind}"
+    return kind
+
+
+_SPARSE = {("FULLY_CONNECTED", "float"), ("FULLY_CONNECTED", "int8")}
+
+
+def _kind_of_dense(operator: Operator, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> str:
     if any(x.blocks for x in inputs):
         return "blockwise"
     for tensor in inputs:

@@ -27,12 +27,15 @@ from keras_octet.tflite.graph import (
     Shape,
     Tensor,
 )
+from keras_octet.tflite.read.sparse import stored_places
 
 # A tensor with more elements than this is not one that LiteRT can run.
 MAX_ELEMENTS = 2**31 - 1
 # The other sizes of an empty tensor are bounded too: what is computed from it may not be empty.
 MAX_ROWS_OF_NOTHING = 2**20
 MAX_RANK = 8
+# What is stored sparsely may have so many values, zeros included, for each byte of the file.
+VALUES_PER_BYTE = 64
 _TYPE_NAMES = {
     value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
 }
@@ -130,6 +133,7 @@ class _Parser:
         # No honest file has more items than bytes; a small file whose tables share one another
         # could claim billions.
         self._budget = len(data)
+        self._dense_values = VALUES_PER_BYTE * len(data)
         self._model = schema.Model.GetRootAs(data, 0)
 
     def file(self) -> TFLiteFile:
@@ -239,20 +243,38 @@ class _Parser:
         dtype = _TYPE_NAMES.get(item.Type(), "")
         if not dtype:
             raise ModelFileError(f"Tensor {name!r} has unknown type {item.Type()}.")
-        if item.Sparsity() is not None:
-            raise ModelFileError(
-                f"Tensor {name!r} is stored sparsely, which is not supported. Convert the model "
-                "without sparsity."
-            )
         raw = self._buffer(item.Buffer()) if item.Buffer() else b""
+        data, sparse = None, bool(raw) and item.Sparsity() is not None
+        if sparse:
+            data = self._dense(name, raw, dtype, shape, item.Sparsity())
+        elif raw:
+            data = _values(name, raw, dtype, shape)
         return Tensor(
             name=name,
             shape=shape,
             dtype=dtype,
             quantization=_quantization(name, shape, item.Quantization()),
-            data=_values(name, raw, dtype, shape) if raw else None,
+            data=data,
             is_variable=bool(item.IsVariable()),
+            sparse=sparse,
         )
+
+    def _dense(self, name: str, raw: bytes, dtype: str, shape: Shape, sparsity: Any) -> np.ndarray:
+        """A constant that is stored sparsely."""
+        sizes = _known_sizes(name, shape)
+        count = math.prod(sizes)
+        self._dense_values -= count
+        if self._dense_values < 0:
+            raise ModelFileError(
+                f"Sparse constant {name!r} has shape {shape}, and with those before it more values "
+                f"than {VALUES_PER_BYTE} for each of the file's {len(self._data)} bytes."
+            )
+        levels = list(self._items(sparsity.DimMetadata, sparsity.DimMetadataLength))
+        places = stored_places(name, sizes, sparsity, levels, count)
+        values = _values(name, raw, dtype, (len(places),))
+        dense = np.zeros(count, values.dtype)
+        dense[places] = values
+        return dense.reshape(sizes)
 
     def _operator(self, item: Any, tensor_count: int) -> Operator:
         position = item.OpcodeIndex()
@@ -386,9 +408,8 @@ def _block_scales(tensor: Tensor, item: Any, tensors: Sequence[Tensor]) -> Block
 
 def _values(name: str, raw: bytes, dtype: str, shape: Shape) -> np.ndarray:
     """A constant as an array; values narrower than a byte become int8."""
-    if None in shape:
-        raise ModelFileError(f"Constant {name!r} has unknown sizes: {shape}.")
-    count = math.prod(size for size in shape if size is not None)
+    sizes = _known_sizes(name, shape)
+    count = math.prod(sizes)
     if dtype in PACKED_BITS:
         bits = PACKED_BITS[dtype]
         expected = -(-count * bits // 8)
@@ -409,7 +430,13 @@ def _values(name: str, raw: bytes, dtype: str, shape: Shape) -> np.ndarray:
     else:
         stored = np.dtype(_NUMPY_TYPES[dtype])
         values = np.frombuffer(raw, stored).astype(stored.newbyteorder("="))
-    return values.reshape([size for size in shape if size is not None])
+    return values.reshape(sizes)
+
+
+def _known_sizes(name: str, shape: Shape) -> tuple[int, ...]:
+    if None in shape:
+        raise ModelFileError(f"Constant {name!r} has unknown sizes: {shape}.")
+    return tuple(size for size in shape if size is not None)
 
 
 def _check_order(subgraph: Subgraph) -> None:

@@ -458,6 +458,7 @@ def _dequantize(call: _Fold) -> Any:
 
 
 _MOVES: dict[str, Callable[[_Fold], Any]] = {
+    "DENSIFY": _copy,  # the reader has made it dense
     "RESHAPE": _reshape,
     "EXPAND_DIMS": _expand_dims,
     "SQUEEZE": _squeeze,
