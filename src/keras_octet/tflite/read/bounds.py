@@ -83,7 +83,7 @@ _OF_LARGEST = {
     "SVDF": 8,
     "TRANSPOSE_CONV": 8,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 32,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": 256,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": 32,
     # Of up to ten rounds of a recurrent layer; what a loop does to the errors of its rounds is its
     # own affair. A branch has the bounds of its operators.
     "WHILE": 32,
