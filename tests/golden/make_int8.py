@@ -158,7 +158,7 @@ def fully_connected_keep_num_dims(x):
 
 @case("fully_connected_int8_sparse", (None, 64), sparse=True)
 def fully_connected_sparse(x):
-    """In blocks of 16 inputs; otherwise the converter writes DENSIFY, and LiteRT runs it not."""
+    """In blocks of 16 inputs; otherwise the converter writes DENSIFY, which LiteRT does not run."""
     generator = np.random.default_rng(0)
     kept = np.repeat(generator.random((4, 32)) < 0.2, 16, axis=0)
     return x @ (generator.normal(0, 0.3, (64, 32)) * kept).astype(np.float32)

@@ -19,6 +19,8 @@ MAX_ARGUMENT = 1024
 # What `kind_of` gives, but for complex types that nothing reads.
 REAL_KINDS = ("float", "hybrid", "int8", "int16", "integer")
 KINDS = (*REAL_KINDS, "blockwise", "complex64")
+# Operator, kind, and type of weights without their zeros of which LiteRT makes what they stand for.
+SPARSE_WEIGHTS = {("FULLY_CONNECTED", "float", "float32"), ("FULLY_CONNECTED", "int8", "int8")}
 Result = Any
 """What a read function returns: a KerasTensor, an array for a constant, or the `Handle` of a
 variable; a list for several or none."""
@@ -246,12 +248,11 @@ def kind_of(operator: Operator, tensors: Sequence[Tensor]) -> str:
     """
     inputs = [tensors[i] for i in operator.inputs if i >= 0]
     kind = _kind_of_dense(operator, tensors, inputs)
-    if any(x.sparse for x in inputs) and (operator.code, kind) not in _SPARSE:
-        return f"sparse {kind}"
-    return kind
-
-
-_SPARSE = {("FULLY_CONNECTED", "float"), ("FULLY_CONNECTED", "int8")}
+    sparse = [i for i in operator.inputs if i >= 0 and tensors[i].sparse]
+    if not sparse:
+        return kind
+    known = (operator.code, kind, tensors[sparse[0]].dtype) in SPARSE_WEIGHTS
+    return kind if known and sparse == operator.inputs[1:2] else f"sparse {kind}"
 
 
 def _kind_of_dense(operator: Operator, tensors: Sequence[Tensor], inputs: Sequence[Tensor]) -> str:

@@ -32,10 +32,18 @@ def read_rfft2d(call: ReadCall) -> Any:
 
 
 def read_part(call: ReadCall) -> Any:
-    """REAL, IMAG and COMPLEX_ABS; CAST to float32 leaves the real part."""
-    if call.code == "CAST" and call.outputs[0].dtype != "float32":
+    """REAL, IMAG and COMPLEX_ABS."""
+    return _part(call, COMPLEX_PARTS[call.code])
+
+
+def read_cast(call: ReadCall) -> Any:
+    """CAST to float32, which leaves the real part."""
+    if call.outputs[0].dtype != "float32":
         raise ModelFileError(
             f"CAST {call.name!r} makes {call.outputs[0].dtype} of complex64; expected float32."
         )
-    part = COMPLEX_PARTS.get(call.code, "real")
+    return _part(call, "real")
+
+
+def _part(call: ReadCall, part: str) -> Any:
     return operators.ComplexPart(part=part, name=call.name)(call.tensor(0))

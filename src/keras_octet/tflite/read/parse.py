@@ -28,6 +28,7 @@ from keras_octet.tflite.graph import (
     Tensor,
 )
 from keras_octet.tflite.read.sparse import stored_places
+from keras_octet.tflite.read.vectors import as_array
 
 # A tensor with more elements than this is not one that LiteRT can run.
 MAX_ELEMENTS = 2**31 - 1
@@ -181,7 +182,7 @@ class _Parser:
 
     def _indices(self, values: Any, limit: int, what: str, *, optional: bool = False) -> list[int]:
         """A vector of tensor indices; an empty vector reads as the number 0."""
-        indices = [] if isinstance(values, int) else values.tolist()
+        indices = as_array(values).tolist()
         self._spend(len(indices))
         lowest = NO_TENSOR if optional else 0
         for index in indices:
@@ -215,8 +216,7 @@ class _Parser:
                     f"Buffer {index} lies at bytes {start} to {end} of {len(self._data)}."
                 )
             return self._data[start:end]
-        values = buffer.DataAsNumpy()
-        return b"" if isinstance(values, int) else values.tobytes()
+        return as_array(buffer.DataAsNumpy()).tobytes()
 
     def _subgraph(self, item: Any) -> Subgraph:
         name = _text(item.Name())
@@ -244,9 +244,9 @@ class _Parser:
         if not dtype:
             raise ModelFileError(f"Tensor {name!r} has unknown type {item.Type()}.")
         raw = self._buffer(item.Buffer()) if item.Buffer() else b""
-        data, sparse = None, bool(raw) and item.Sparsity() is not None
-        if sparse:
-            data = self._dense(name, raw, dtype, shape, item.Sparsity())
+        data, sparsity = None, item.Sparsity()
+        if sparsity is not None:
+            data = self._dense(name, raw, dtype, shape, sparsity)
         elif raw:
             data = _values(name, raw, dtype, shape)
         return Tensor(
@@ -256,11 +256,13 @@ class _Parser:
             quantization=_quantization(name, shape, item.Quantization()),
             data=data,
             is_variable=bool(item.IsVariable()),
-            sparse=sparse,
+            sparse=sparsity is not None,
         )
 
     def _dense(self, name: str, raw: bytes, dtype: str, shape: Shape, sparsity: Any) -> np.ndarray:
         """A constant that is stored sparsely."""
+        if not raw:
+            raise ModelFileError(f"Tensor {name!r} is stored sparsely, and has no values.")
         sizes = _known_sizes(name, shape)
         count = math.prod(sizes)
         self._dense_values -= count
@@ -270,7 +272,9 @@ class _Parser:
                 f"than {VALUES_PER_BYTE} for each of the file's {len(self._data)} bytes."
             )
         levels = list(self._items(sparsity.DimMetadata, sparsity.DimMetadataLength))
-        places = stored_places(name, sizes, sparsity, levels, count)
+        # As many as there are stored values, of 2 bits at least, or segments on the way to them.
+        limit = min(count, 4 * len(self._data))
+        places = stored_places(name, sizes, sparsity, levels, limit)
         values = _values(name, raw, dtype, (len(places),))
         dense = np.zeros(count, values.dtype)
         dense[places] = values
@@ -290,14 +294,13 @@ class _Parser:
             options = schema.BuiltinOptions2Creator(
                 item.BuiltinOptions2Type(), item.BuiltinOptions2()
             )
-        custom = item.CustomOptionsAsNumpy()
         return Operator(
             code=code,
             inputs=self._indices(item.InputsAsNumpy(), tensor_count, code, optional=True),
             outputs=self._indices(item.OutputsAsNumpy(), tensor_count, code),
             options=options,
             custom_code=custom_code,
-            custom_options=b"" if isinstance(custom, int) else custom.tobytes(),
+            custom_options=as_array(item.CustomOptionsAsNumpy()).tobytes(),
             intermediates=self._indices(item.IntermediatesAsNumpy(), tensor_count, code),
         )
 
@@ -331,8 +334,7 @@ def _text(value: bytes | None) -> str:
 
 def _shape(name: str, sizes: Any, signature: Any) -> Shape:
     """The sizes of a tensor; -1 in the signature is None."""
-    static = [] if isinstance(sizes, int) else sizes.tolist()
-    dynamic = [] if isinstance(signature, int) else signature.tolist()
+    static, dynamic = as_array(sizes).tolist(), as_array(signature).tolist()
     if dynamic and len(dynamic) != len(static):
         raise ModelFileError(
             f"Tensor {name!r} has shape {static} and shape signature {dynamic}, of other rank."

@@ -111,7 +111,8 @@ FLOAT_OR_INTEGER: dict[str, ReadFunction] = {
 }
 # complex64, which RFFT2D makes.
 COMPLEX: dict[str, ReadFunction] = {
-    **dict.fromkeys((*COMPLEX_PARTS, "CAST"), float_spectra.read_part),
+    **dict.fromkeys(COMPLEX_PARTS, float_spectra.read_part),
+    "CAST": float_spectra.read_cast,
     "RESHAPE": float_movement.read_reshape,
     "EXPAND_DIMS": float_movement.read_expand_dims,
     "SQUEEZE": float_movement.read_squeeze,

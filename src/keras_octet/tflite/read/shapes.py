@@ -74,6 +74,9 @@ def is_folded(
         return True
     if operator.code not in FOLDERS or not all(i < 0 or is_constant(i) for i in operator.inputs):
         return False
+    # What leaves out its zeros is for DENSIFY, and DENSIFY for nothing else.
+    if any(tensors[i].sparse for i in operator.inputs if i >= 0) != (operator.code == "DENSIFY"):
+        return False
     # Integers that stand for real numbers may be moved, but not added.
     return operator.code in (*_MOVES, "DEQUANTIZE") or not any(
         tensors[i].quantization for i in (*operator.inputs, *operator.outputs) if i >= 0

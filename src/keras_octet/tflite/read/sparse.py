@@ -18,6 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.errors import ModelFileError
+from keras_octet.tflite.read.vectors import as_array
 
 
 def stored_places(
@@ -29,7 +30,7 @@ def stored_places(
         name: of the tensor, for errors.
         shape: of the dense tensor.
         sparsity, levels: of the file; one level for each entry of the traversal order.
-        limit: most values that there may be.
+        limit: most nodes that a level may have, and so most values.
 
     Returns:
         Flat indices into the dense tensor, int64, in the order of the stored values.
@@ -37,9 +38,8 @@ def stored_places(
     Raises:
         ModelFileError: the parts do not fit each other or the shape.
     """
-    order, blocked = (
-        _ints(x) for x in (sparsity.TraversalOrderAsNumpy(), sparsity.BlockMapAsNumpy())
-    )
+    order = as_array(sparsity.TraversalOrderAsNumpy()).tolist()
+    blocked = as_array(sparsity.BlockMapAsNumpy()).tolist()
     rank = len(shape)
     fits = sorted(order) == list(range(len(levels))) and len(levels) == rank + len(blocked)
     if not fits or len(set(blocked)) < len(blocked) or not set(blocked) <= set(range(rank)):
@@ -66,8 +66,9 @@ def stored_places(
         indices = _vector(level.ArrayIndicesType(), level.ArrayIndices())
         counts = np.diff(segments)
         if (
-            len(indices) > limit
-            or len(counts) != len(places)
+            level.Format() != schema.DimensionType.SPARSE_CSR
+            or len(indices) > limit
+            or len(segments) != len(places) + 1
             or segments[0] != 0
             or segments[-1] != len(indices)
             or (counts < 0).any()
@@ -80,11 +81,6 @@ def stored_places(
 
 def _misfit(name: str, what: str) -> ModelFileError:
     return ModelFileError(f"Sparse constant {name!r} has {what}, which does not fit its shape.")
-
-
-def _ints(values: Any) -> list[int]:
-    """An empty vector reads as the number 0."""
-    return [] if isinstance(values, int) else values.tolist()
 
 
 _VECTORS = {
@@ -100,5 +96,4 @@ def _vector(kind: int, table: Any) -> np.ndarray:
         return np.empty(0, np.int64)
     vector = _VECTORS[kind]()
     vector.Init(table.Bytes, table.Pos)
-    values = vector.ValuesAsNumpy()
-    return np.empty(0, np.int64) if isinstance(values, int) else values.astype(np.int64)
+    return as_array(vector.ValuesAsNumpy()).astype(np.int64)
