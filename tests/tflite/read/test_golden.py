@@ -29,7 +29,7 @@ WRITTEN_AS = {
     "SLICE": "STRIDED_SLICE",
     "SQUEEZE": "RESHAPE",
 }
-# Files in which an operator becomes several.
+# Files in which an operator becomes others.
 WRITTEN = {
     "add_n_float": "ADD ADD",
     "rfft2d_float_cast": "RFFT2D REAL",

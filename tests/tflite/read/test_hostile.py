@@ -268,6 +268,11 @@ def ints(*values):
             [(None, HUGE, 1, 1)],
             schema.Pool2DOptionsT(strideH=1, strideW=1, filterHeight=2, filterWidth=2),
         ),
+        (
+            "L2_POOL_2D",
+            [(None, 2**13, 2**13, 1)],
+            schema.Pool2DOptionsT(strideH=1, strideW=1, filterHeight=2, filterWidth=2),
+        ),
     ],
 )
 def test_arrays_made_from_shapes_are_bounded(code, inputs, options):

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, limited
+from keras_octet.layers.operators.base import OperatorLayer, check_sizes
 
 
 @register
@@ -82,8 +82,8 @@ class LocalResponseNormalization(OperatorLayer):
 
     def call(self, inputs: Any) -> Any:
         channels = inputs.shape[-1]
-        rows, columns = np.indices(limited(channels, channels), sparse=True)
-        distance = np.abs(rows - columns)
+        check_sizes(channels, channels)
+        distance = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
         window = (distance <= self.radius).astype("float32")
         total = ops.matmul(ops.square(inputs), window)
         scale = ops.power(ops.add(ops.multiply(total, self.alpha), self.bias), -self.beta)

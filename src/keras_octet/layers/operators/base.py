@@ -11,17 +11,12 @@ import keras
 MAX_VALUES = 2**24
 
 
-def limited(*sizes: int) -> tuple[int, ...]:
-    """The sizes of an array that a layer makes from shapes alone.
-
-    Raises:
-        ValueError: if it had more than `MAX_VALUES` values.
-    """
+def check_sizes(*sizes: int) -> None:
+    """Raises ValueError if an array of these sizes, made from shapes alone, would be too large."""
     if math.prod(sizes) > MAX_VALUES:
         raise ValueError(
             f"An array of sizes {list(sizes)} is needed; expected at most {MAX_VALUES} values."
         )
-    return sizes
 
 
 class OperatorLayer(keras.layers.Layer):

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, limited
+from keras_octet.layers.operators.base import OperatorLayer, check_sizes
 
 
 @register
@@ -96,10 +96,11 @@ class _Pooling(OperatorLayer):
             count = -(-length // stride)
             total = max((count - 1) * stride + window - length, 0)
             widths.append((total // 2, total - total // 2))
-            starts = np.arange(*limited(count)) * stride - total // 2
+            check_sizes(count)
+            starts = np.arange(count) * stride - total // 2
             inside = np.minimum(starts + window, length) - np.maximum(starts, 0)
             shares.append(np.float32(window) / inside.astype(np.float32))
-        limited(*map(len, shares))
+        check_sizes(*map(len, shares))
         mean = self._pool(ops.pad(inputs, (*widths, (0, 0))))
         return ops.multiply(mean, (shares[0][:, None] * shares[1])[None, :, :, None])
 

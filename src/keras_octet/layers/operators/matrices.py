@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, limited
+from keras_octet.layers.operators.base import OperatorLayer, check_sizes
 
 
 @register
@@ -19,7 +19,7 @@ class MatrixDiag(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
         size = inputs.shape[-1]
-        limited(size, size)
+        check_sizes(size, size)
         diagonal = np.eye(size, dtype=dtype)
         return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
 
@@ -31,8 +31,8 @@ class MatrixSetDiag(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         matrices, diagonal = inputs
         rows, columns = matrices.shape[-2:]
+        check_sizes(rows, columns)
         length = min(rows, columns)
         widths = [(0, 0)] * (len(diagonal.shape) - 1)
         column = ops.expand_dims(ops.pad(diagonal, [*widths, (0, rows - length)]), -1)
-        limited(rows, columns)
         return ops.where(np.eye(rows, columns, dtype=bool), column, matrices)

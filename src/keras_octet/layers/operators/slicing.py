@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, limited
+from keras_octet.layers.operators.base import OperatorLayer, check_sizes
 
 
 @register
@@ -96,7 +96,8 @@ class ReverseSequence(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         x, lengths = inputs
         rank = len(x.shape)
-        place = np.arange(*limited(x.shape[self.axis]), dtype="int32")[None]
+        check_sizes(x.shape[self.axis])
+        place = np.arange(x.shape[self.axis], dtype="int32")[None]
         length = ops.expand_dims(ops.cast(lengths, "int32"), 1)
         source = ops.where(ops.less(place, length), ops.subtract(length, place + 1), place)
         if self.axis < self.batch_axis:
@@ -132,7 +133,7 @@ class MirrorPad(OperatorLayer):
         for axis, widths in enumerate(self.paddings):
             if widths != (0, 0):
                 size = inputs.shape[axis]
-                limited(size + sum(widths))
+                check_sizes(size + sum(widths))
                 places = np.pad(np.arange(size), widths, mode=self.mode)
                 inputs = ops.take(inputs, places.astype("int32"), axis=axis)
         return inputs
@@ -168,8 +169,7 @@ class OneHot(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         rank = len(inputs.shape)
         axis = self.axis % (rank + 1)
-        places = np.arange(*limited(self.depth), dtype="int32").reshape(
-            (-1,) + (1,) * (rank - axis)
-        )
+        check_sizes(self.depth)
+        places = np.arange(self.depth, dtype="int32").reshape((-1,) + (1,) * (rank - axis))
         chosen = ops.equal(ops.expand_dims(inputs, axis), places)
         return ops.cast(ops.where(chosen, self.on, self.off), self.output_type)

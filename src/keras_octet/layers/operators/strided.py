@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, limited
+from keras_octet.layers.operators.base import OperatorLayer, check_sizes
 
 
 @register
@@ -53,9 +53,8 @@ class StridedSlice(OperatorLayer):
             if isinstance(item, slice) and item.step is not None and item.step < 0:
                 # Not every backend slices backwards.
                 size = inputs.shape[axis]
-                inputs = ops.take(
-                    inputs, np.arange(*limited(size))[item].astype(np.int32), axis=axis
-                )
+                check_sizes(size)
+                inputs = ops.take(inputs, np.arange(size)[item].astype(np.int32), axis=axis)
                 key[position] = slice(None)
             axis += item is not None
         return inputs[tuple(key)]
