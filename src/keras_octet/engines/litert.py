@@ -116,7 +116,7 @@ class _Interpreter:
         if outputs is None:
             return [interpreter.get_tensor(index) for index in self._targets]
         for index, array in zip(self._targets, outputs, strict=True):
-            array[...] = interpreter.get_tensor(index)
+            array[...] = interpreter.tensor(index)()  # without a copy between
         return list(outputs)
 
 
