@@ -29,9 +29,10 @@ tensors with scales; **blockwise**, float tensors with int4 weights and a scale 
 them; **complex64**, what `RFFT2D` makes; **integer**, every other type.
 
 *exact*: the same bits, on every backend. Otherwise the largest difference, in units in the last
-place (ulp) of each value, or of the largest value of the output; real and imaginary parts are
-values. A star marks what a golden file of another converter tests. An empty cell is refused, with
-an error that names the operator.
+place (ulp) of each value, of the largest value of the output, or of the terms: of the sum of their
+magnitudes, for each step in time from the same state. Real and imaginary parts are values. A star
+marks what a golden file of another converter tests. An empty cell is refused, with an error that
+names the operator.
 
 | operator | float | hybrid | int8 | int16 | integer | blockwise | complex64 |
 | --- | --- | --- | --- | --- | --- | --- | --- |

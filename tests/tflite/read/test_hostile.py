@@ -7,6 +7,7 @@ import random
 import resource
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import keras
@@ -230,7 +231,7 @@ def test_rows_of_nothing(code, rows, options, axes):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * MEGABYTES_FOR_ALL
 
 
-HUGE = 2**29
+HUGE, LARGE = 2**29, 2**23
 
 
 def ints(*values):
@@ -240,12 +241,6 @@ def ints(*values):
 @pytest.mark.parametrize(
     ("code", "inputs", "options"),
     [
-        ("MIRROR_PAD", [(None, 4), ints(0, 0, 2**29, 0).reshape(2, 2)], schema.MirrorPadOptionsT()),
-        (
-            "STRIDED_SLICE",
-            [(None, HUGE), ints(0, HUGE - 1), ints(9, 0), ints(1, -1)],
-            schema.StridedSliceOptionsT(),
-        ),
         (
             "REVERSE_SEQUENCE",
             [(None, HUGE), ints(1)],
@@ -275,26 +270,115 @@ def ints(*values):
         ),
     ],
 )
-def test_arrays_made_from_shapes_are_bounded(code, inputs, options):
-    """Where values come from is worked out when the model is built."""
+def test_sizes_of_arrays_made_from_shapes_are_bounded(code, inputs, options):
+    """Where values come from is worked out from sizes when the model runs."""
+    with pytest.raises(ko.ModelFileError, match="expected at most 16777216 values"):
+        ko.load_model(file_of_many(code, inputs, options))
+
+
+def file_of_many(code, inputs, options, count=1, dtype="float32"):
+    """Operators of one kind on the same inputs: shapes, or constants."""
     graph = Graph()
-    dtype, quantization = "float32", None
-    if code == "STRIDED_SLICE":  # otherwise another layer
-        dtype, quantization = "int8", Quantization.symmetric(np.float32(0.1), 0)
+    quantization = Quantization.symmetric(np.float32(0.1), 0) if dtype == "int8" else None
     given = [
         graph.tensor(f"x{i}", x, dtype, quantization) if isinstance(x, tuple) else graph.constant(x)
         for i, x in enumerate(inputs)
     ]
     shown = [x for x, item in zip(given, inputs, strict=True) if isinstance(item, tuple)]
-    shown = shown or [graph.tensor("unused", (None, 1), "float32")]
-    y = graph.tensor("y", (None, 1), dtype, quantization)
-    graph.operator(code, given, [y], options)
+    shown = shown or [graph.tensor("unused", (None, 1), dtype)]
+    made = [graph.tensor(f"y{i}", (None, 1), dtype, quantization) for i in range(count)]
+    for y in made:
+        graph.operator(code, given, [y], options)
     names = [f"x{i}" for i in range(len(shown))]
-    content = pack(graph, shown, [y], names, ["y"], "main")
-    started = time.monotonic()
-    with pytest.raises(ko.ModelFileError, match="expected at most 16777216 values"):
+    return pack(graph, shown, made, names, [f"y{i}" for i in range(count)], "main")
+
+
+@pytest.mark.parametrize(
+    ("code", "inputs", "options", "dtype"),
+    [
+        (
+            "STRIDED_SLICE",  # of int8: of float32 it is another layer
+            [(None, HUGE), ints(0, HUGE - 1), ints(9, 0), ints(1, -1)],
+            schema.StridedSliceOptionsT(),
+            "int8",
+        ),
+        (
+            "MIRROR_PAD",
+            [(None, HUGE), ints(0, 0, HUGE - 1, 0).reshape(2, 2)],
+            schema.MirrorPadOptionsT(),
+            "float32",
+        ),
+        (
+            "REVERSE_SEQUENCE",
+            [(None, LARGE), ints(1)],
+            schema.ReverseSequenceOptionsT(seqDim=1, batchDim=0),
+            "float32",
+        ),
+        (
+            "ONE_HOT",
+            [ints(1), ints(LARGE)[0], np.float32(1), np.float32(0)],
+            schema.OneHotOptionsT(axis=-1),
+            "float32",
+        ),
+        (
+            "LOCAL_RESPONSE_NORMALIZATION",
+            [(None, 2, 2, 2**12)],
+            schema.LocalResponseNormalizationOptionsT(radius=1, bias=1.0, alpha=1.0, beta=0.5),
+            "float32",
+        ),
+        ("MATRIX_DIAG", [(None, 2**12)], schema.MatrixDiagOptionsT(), "float32"),
+        (
+            "MATRIX_SET_DIAG",
+            [(None, 2**12, 2**12), (None, 2**12)],
+            schema.MatrixSetDiagOptionsT(),
+            "float32",
+        ),
+        (
+            "L2_POOL_2D",
+            [(None, 2**12, 2**12, 1)],
+            schema.Pool2DOptionsT(strideH=1, strideW=1, filterHeight=2, filterWidth=2),
+            "float32",
+        ),
+        (
+            "RESIZE_NEAREST_NEIGHBOR",
+            [(None, 2, 2, 1), ints(2**20, 2**20)],
+            schema.ResizeNearestNeighborOptionsT(alignCorners=True, halfPixelCenters=True),
+            "float32",
+        ),
+    ],
+)
+def test_reading_makes_no_arrays_from_shapes(code, inputs, options, dtype):
+    """A small file may have many operators that need such an array."""
+    content = file_of_many(code, inputs, options, 20, dtype)
+    tracemalloc.start()
+    try:
         ko.load_model(content)
-    assert time.monotonic() - started < SECONDS_FOR_ONE
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize("dtype", ["UINT4", "INT4", "STRING", "VARIANT"])
+def test_types_of_inputs(dtype):
+    content = GOLDEN[0].read_bytes()
+
+    def changed(model):
+        graph = model.subgraphs[0]
+        graph.tensors[graph.inputs[0]].type = getattr(schema.TensorType, dtype)
+
+    with pytest.raises(ko.ModelFileError, match=f"has type {dtype.lower()}; expected one of"):
+        ko.load_model(repacked(content, changed))
+
+
+@pytest.mark.parametrize(("mode", "most"), [("SYMMETRIC", 4), ("REFLECT", 3)])
+def test_mirrors_have_an_end(mode, most):
+    """LiteRT mirrors each value once at most."""
+    options = schema.MirrorPadOptionsT(mode=getattr(schema.MirrorPadMode, mode))
+    widths = ints(0, 0, most + 1, 0).reshape(2, 2)
+    with pytest.raises(ko.ModelFileError, match=f"allows at most {most}"):
+        ko.load_model(file_of_many("MIRROR_PAD", [(None, 4), widths], options))
+    ko.load_model(file_of_many("MIRROR_PAD", [(None, 4), widths - [[0, 0], [1, 0]]], options))
 
 
 def test_sizes_of_images_are_bounded():

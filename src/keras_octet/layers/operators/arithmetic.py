@@ -82,12 +82,15 @@ class LocalResponseNormalization(OperatorLayer):
 
     def call(self, inputs: Any) -> Any:
         channels = inputs.shape[-1]
-        check_sizes(channels, channels)
         distance = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
         window = (distance <= self.radius).astype("float32")
         total = ops.matmul(ops.square(inputs), window)
         scale = ops.power(ops.add(ops.multiply(total, self.alpha), self.bias), -self.beta)
         return ops.multiply(inputs, scale)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        check_sizes(inputs.shape[-1], inputs.shape[-1])
+        return self._like(inputs)
 
 
 @register

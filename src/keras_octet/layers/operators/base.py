@@ -12,7 +12,10 @@ MAX_VALUES = 2**24
 
 
 def check_sizes(*sizes: int) -> None:
-    """Raises ValueError if an array of these sizes, made from shapes alone, would be too large."""
+    """Raises ValueError if an array of these sizes, made from shapes alone, would be too large.
+
+    For `compute_output_spec`, which makes no such array: a file may have thousands of them.
+    """
     if math.prod(sizes) > MAX_VALUES:
         raise ValueError(
             f"An array of sizes {list(sizes)} is needed; expected at most {MAX_VALUES} values."

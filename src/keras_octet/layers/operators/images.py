@@ -42,6 +42,10 @@ class ResizeImage(OperatorLayer):
         resize = self._nearest if self.interpolation == "nearest" else self._bilinear
         return resize(resize(inputs, 1, self.height), 2, self.width)
 
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        batch, _, _, channels = inputs.shape
+        return self._like(inputs, shape=(batch, self.height, self.width, channels))
+
     def _scale(self, size: int, target: int) -> np.float32:
         if self.align_corners and target > 1:
             return np.float32(size - 1) / np.float32(target - 1)
@@ -96,13 +100,18 @@ class _Pooling(OperatorLayer):
             count = -(-length // stride)
             total = max((count - 1) * stride + window - length, 0)
             widths.append((total // 2, total - total // 2))
-            check_sizes(count)
             starts = np.arange(count) * stride - total // 2
             inside = np.minimum(starts + window, length) - np.maximum(starts, 0)
             shares.append(np.float32(window) / inside.astype(np.float32))
-        check_sizes(*map(len, shares))
         mean = self._pool(ops.pad(inputs, (*widths, (0, 0))))
         return ops.multiply(mean, (shares[0][:, None] * shares[1])[None, :, :, None])
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        shape = ops.average_pool(
+            self._like(inputs), self.pool_size, self.strides, self.padding, "channels_last"
+        ).shape
+        check_sizes(*(size for size in shape[1:3] if size is not None))
+        return self._like(inputs, shape=shape)
 
     def _pool(self, inputs: Any) -> Any:
         return ops.average_pool(

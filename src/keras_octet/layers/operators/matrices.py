@@ -18,10 +18,13 @@ class MatrixDiag(OperatorLayer):
 
     def call(self, inputs: Any) -> Any:
         dtype = keras.backend.standardize_dtype(inputs.dtype)
+        diagonal = np.eye(inputs.shape[-1], dtype=dtype)
+        return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
         size = inputs.shape[-1]
         check_sizes(size, size)
-        diagonal = np.eye(size, dtype=dtype)
-        return ops.multiply(ops.expand_dims(inputs, -1), diagonal)
+        return self._like(inputs, shape=(*inputs.shape, size))
 
 
 @register
@@ -31,8 +34,18 @@ class MatrixSetDiag(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         matrices, diagonal = inputs
         rows, columns = matrices.shape[-2:]
-        check_sizes(rows, columns)
         length = min(rows, columns)
         widths = [(0, 0)] * (len(diagonal.shape) - 1)
         column = ops.expand_dims(ops.pad(diagonal, [*widths, (0, rows - length)]), -1)
         return ops.where(np.eye(rows, columns, dtype=bool), column, matrices)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        matrices, diagonal = inputs
+        *lead, rows, columns = matrices.shape
+        check_sizes(rows, columns)
+        if tuple(diagonal.shape) != (*lead, min(rows, columns)):
+            raise ValueError(
+                f"Matrices {tuple(matrices.shape)} have diagonals {(*lead, min(rows, columns))}. "
+                f"Received: {tuple(diagonal.shape)}"
+            )
+        return self._like(matrices)

@@ -96,7 +96,6 @@ class ReverseSequence(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         x, lengths = inputs
         rank = len(x.shape)
-        check_sizes(x.shape[self.axis])
         place = np.arange(x.shape[self.axis], dtype="int32")[None]
         length = ops.expand_dims(ops.cast(lengths, "int32"), 1)
         source = ops.where(ops.less(place, length), ops.subtract(length, place + 1), place)
@@ -104,6 +103,11 @@ class ReverseSequence(OperatorLayer):
             source = ops.transpose(source)
         others = tuple(i for i in range(rank) if i not in (self.axis, self.batch_axis))
         return ops.take_along_axis(x, ops.expand_dims(source, others), axis=self.axis)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        x, _ = inputs
+        check_sizes(x.shape[self.axis])
+        return self._like(x)
 
 
 @register
@@ -130,13 +134,25 @@ class MirrorPad(OperatorLayer):
 
     def call(self, inputs: Any) -> Any:
         # Keras on PyTorch repeats the border for "symmetric", and pads some axes only.
-        for axis, widths in enumerate(self.paddings):
-            if widths != (0, 0):
+        border = int(self.mode == "reflect")
+        for axis, (before, after) in enumerate(self.paddings):
+            if before or after:
                 size = inputs.shape[axis]
-                check_sizes(size + sum(widths))
-                places = np.pad(np.arange(size), widths, mode=self.mode)
-                inputs = ops.take(inputs, places.astype("int32"), axis=axis)
+                if max(before, after) > size - border:
+                    raise ValueError(
+                        f"Axis {axis} of {size} values is to be mirrored by {(before, after)}; "
+                        f"mode {self.mode!r} allows at most {size - border}."
+                    )
+                start, end = (
+                    ops.flip(_part(inputs, axis, first, first + length), axis)
+                    for first, length in ((border, before), (size - border - after, after))
+                )
+                inputs = ops.concatenate([start, inputs, end], axis)
         return inputs
+
+
+def _part(x: Any, axis: int, start: int, stop: int) -> Any:
+    return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
 @register
@@ -169,7 +185,12 @@ class OneHot(OperatorLayer):
     def call(self, inputs: Any) -> Any:
         rank = len(inputs.shape)
         axis = self.axis % (rank + 1)
-        check_sizes(self.depth)
         places = np.arange(self.depth, dtype="int32").reshape((-1,) + (1,) * (rank - axis))
         chosen = ops.equal(ops.expand_dims(inputs, axis), places)
         return ops.cast(ops.where(chosen, self.on, self.off), self.output_type)
+
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        check_sizes(self.depth)
+        axis = self.axis % (len(inputs.shape) + 1)
+        shape = (*inputs.shape[:axis], self.depth, *inputs.shape[axis:])
+        return self._like(inputs, shape=shape, dtype=self.output_type)

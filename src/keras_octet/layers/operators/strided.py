@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, check_sizes
+from keras_octet.layers.operators.base import OperatorLayer
 
 
 @register
@@ -53,9 +52,10 @@ class StridedSlice(OperatorLayer):
             if isinstance(item, slice) and item.step is not None and item.step < 0:
                 # Not every backend slices backwards.
                 size = inputs.shape[axis]
-                check_sizes(size)
-                inputs = ops.take(inputs, np.arange(size)[item].astype(np.int32), axis=axis)
-                key[position] = slice(None)
+                places = range(size)[item]
+                inputs = ops.flip(inputs, axis)
+                start = size - 1 - places.start
+                key[position] = slice(start, start + len(places) * -item.step, -item.step)
             axis += item is not None
         return inputs[tuple(key)]
 

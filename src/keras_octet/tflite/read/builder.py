@@ -13,12 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_octet.arithmetic import PACKED_BITS
 from keras_octet.capture.graph import nodes_between, tensor_name
 from keras_octet.errors import ModelFileError
 from keras_octet.exportable import ExportableModel
 from keras_octet.layers import Constant, QuantizedLayer, operators
 from keras_octet.qparams import INTEGER_RANGES, QParams
-from keras_octet.tflite.graph import NO_TENSOR, RESOURCE, Operator, Tensor
+from keras_octet.tflite.graph import NO_TENSOR, RESOURCE, TENSOR_TYPES, Operator, Tensor
 from keras_octet.tflite.info import SIGNATURE, FileInfo
 from keras_octet.tflite.read.call import Handle, Operand, ReadCall, kind_of, qparams_of
 from keras_octet.tflite.read.control import require_handles, require_match
@@ -42,6 +43,7 @@ MAX_DEPTH = 16
 MAX_NAMED = 8
 # Elements of constants that may be built over and over, whatever the size of the file.
 MAX_SHARED_ELEMENTS = 1 << 20
+INPUT_TYPES = frozenset(TENSOR_TYPES) - {RESOURCE, *PACKED_BITS}
 # Where the options of WHILE, IF and CALL_ONCE say what they call.
 _CALLED = tuple(f"{name}SubgraphIndex" for name in ("cond", "body", "then", "else", "init"))
 
@@ -306,6 +308,11 @@ class _Builder:
                 tensor, handle = arguments[position].value, arguments[position].handle
             elif tensor.dtype == RESOURCE:
                 raise ModelFileError(f"Input {name!r} of the model is a variable.")
+            elif tensor.dtype not in INPUT_TYPES:
+                raise ModelFileError(
+                    f"Input {name!r} of the model has type {tensor.dtype}; expected one of "
+                    f"{sorted(INPUT_TYPES)}."
+                )
             value = self._input(name, tensor)
             inputs.append(value)
             if handle is not None:
