@@ -18,9 +18,11 @@ def source() -> Source:
 @pytest.mark.parametrize(
     ("count", "equal", "sizes"),
     [
-        (512, False, [64] * 8),
+        (512, False, [86] * 6),
         (146, False, [73] * 2),
-        (147, False, [37] * 4),
+        (147, False, [74] * 2),
+        (291, False, [146] * 2),
+        (292, False, [73] * 4),
         (6, False, [3] * 2),
         (1, False, [1]),
         (512, True, [64] * 8),
@@ -41,6 +43,7 @@ def test_a_piece_has_some_samples_however_much_work_they_are():
     assert run(64, work_per_piece=1, min_samples=16) == [16] * 4
     assert run(64, work_per_piece=1, min_samples=16, equal=True) == [16] * 4
     assert run(64, work_per_piece=1) == [8] * 8
+    assert run(17, work_per_piece=1) == [9, 8]
 
 
 def run(count, **options):

@@ -45,7 +45,7 @@ def predict_in_pieces(
 ) -> list[np.ndarray]:
     """Outputs for all samples of a model that can be cut, made by `workers` threads.
 
-    Pieces are made smaller so that each worker has about as many.
+    Pieces are made larger, less than twice, so that each worker has about as many.
 
     Args:
         run: runs a piece; called from several threads at once.
@@ -62,7 +62,7 @@ def predict_in_pieces(
     if equal:
         size = min(1 << (size.bit_length() - 1), math.ceil(count / workers))
     else:
-        rounds = math.ceil(count / (size * workers))
+        rounds = max(count // (size * workers), 1)
         size = math.ceil(count / (rounds * workers))
     outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in source.outputs]
     # Taking the next item of this iterator is atomic.
