@@ -95,13 +95,37 @@ def test_predict_gives_what_calls_give(model, samples, expected, count, num_thre
 
 
 def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
-    monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
     monkeypatch.setattr("keras_octet.engines.pieces.MAX_SAMPLES", 7)
     for num_threads in (None, 1, 3):
         program = program_of(model, num_threads=num_threads)
         for count in (120, 119, 8, 7, 1):
             (received,) = program.predict([samples[:count]], 32)
             np.testing.assert_array_equal(received, expected[:count])
+
+
+def test_little_work_is_shared_by_the_threads_of_an_interpreter(model, samples, monkeypatch):
+    """In calls whose inputs and outputs stay in the cache, and are about equally large."""
+    calls = []
+
+    class Counting(LiteRTProgram):
+        def __call__(self, inputs):
+            calls.append(len(inputs[0]))
+            return super().__call__(inputs)
+
+    program = Counting(model.to_tflite(), source=source_of(model))
+    program.predict([samples[:120]], 2)
+    assert calls == [120]
+    calls.clear()
+    (y,) = model.outputs
+    sample = samples[0].nbytes + 4 * y.shape[1]
+    monkeypatch.setattr("keras_octet.engines.litert.BYTES_IN_CACHE", 50 * sample)
+    program.predict([samples[:120]], 2)
+    assert calls == [40, 40, 40]
+    calls.clear()
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
+    program.predict([samples[:120]], 2)
+    assert not calls
 
 
 def test_inputs_of_other_types_and_strides(model, samples, expected):

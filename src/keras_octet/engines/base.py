@@ -49,7 +49,7 @@ class Source:
         write: gives the model as a `.tflite` file; raises ExportError if it cannot be one.
         states: variables that a call changes, and that must be the same whatever runs the model.
         separable: each sample's outputs depend on that sample only, so a batch may be cut anywhere.
-        multiply_adds: work for one sample, roughly.
+        multiply_adds: work for one sample, of a convolution, roughly.
         choices: what `"auto"` found to be fastest, by machine and batch; it adds to this.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -21,6 +22,10 @@ Shapes = tuple[tuple[int, ...], ...]
 
 # Threads that share the work of one batch: more of them wait longer than they compute.
 MAX_THREADS_PER_BATCH = 8
+# Multiply-adds. The interpreter's own threads share so little sooner than ours can take pieces.
+LITTLE_WORK = 30_000_000
+# Of the inputs and outputs of a call, which are copied: so much stays in the cache of a core.
+BYTES_IN_CACHE = 2**19
 
 
 class LiteRTProgram:
@@ -56,8 +61,10 @@ class LiteRTProgram:
 
     def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
         source, workers = self._source, self._num_threads or num_cores()
-        if source is None or not can_cut(source) or is_serial(source, len(inputs[0])):
+        if source is None or not can_cut(source):
             return in_batches(self, inputs, batch_size)
+        if source.multiply_adds * len(inputs[0]) <= LITTLE_WORK:
+            return in_batches(self, inputs, _samples_in_cache(inputs, source))
         return predict_in_pieces(self._pool(1).run, source, inputs, workers)
 
     def _pool(self, num_threads: int) -> _Pool:
@@ -68,6 +75,14 @@ class LiteRTProgram:
                 num_threads, _Pool(self._model, num_threads, self._states)
             )
         return pool
+
+
+def _samples_in_cache(inputs: Sequence[np.ndarray], source: Source) -> int:
+    """How many samples of `inputs` to run in one call, of calls about equally large."""
+    count = len(inputs[0])
+    results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
+    size = sum(x.nbytes for x in inputs) + count * results
+    return math.ceil(count / max(math.ceil(size / BYTES_IN_CACHE), 1))
 
 
 class _Interpreter:

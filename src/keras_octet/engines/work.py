@@ -12,10 +12,15 @@ from keras_octet.layers import Constant, QuantizedLayer, stateful_layers
 
 # What one value of an output costs beside its sum of products, in multiply-adds.
 _PER_VALUE = 8
+# So many multiply-adds of matrices take about as long as one of a convolution.
+_OF_MATRICES = 4
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiply-adds for one sample, roughly; 0 if a size other than the batch is unknown."""
+    """Work for one sample in multiply-adds of a convolution, roughly.
+
+    0 if a size other than the batch is unknown.
+    """
     total = 0
     for node in iter_nodes(model):
         shapes = [tensor.shape[1:] for tensor in (*node.input_tensors, *node.outputs)]
@@ -27,7 +32,8 @@ def multiply_adds(model: keras.Model) -> int:
             # Each weight once for each position; a transposed convolution reads as many as it has.
             transposed = "Transpose" in type(node.operation).__name__
             positions = node.input_tensors[0] if transposed else node.outputs[0]
-            total += math.prod(kernel.shape) * math.prod(positions.shape[1:-1])
+            cost = math.prod(kernel.shape) * math.prod(positions.shape[1:-1])
+            total += cost // _OF_MATRICES if len(positions.shape) == 2 else cost
         elif len(node.input_tensors) == 2 and "atmul" in type(node.operation).__name__:
             total += values * node.input_tensors[0].shape[-1]
         total += _PER_VALUE * values
