@@ -104,8 +104,8 @@ def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatc
             np.testing.assert_array_equal(received, expected[:count])
 
 
-def test_little_work_is_shared_by_the_threads_of_an_interpreter(model, samples, monkeypatch):
-    """In calls whose inputs and outputs stay in the cache, and are about equally large."""
+def test_little_work_is_not_cut_into_pieces(model, samples, monkeypatch):
+    """But into calls whose inputs and outputs stay in the cache."""
     calls = []
 
     class Counting(LiteRTProgram):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +60,54 @@ def test_strided_slice(shape: list[int], data: Any, dtype: str) -> None:
     )
     x = values(*shape, dtype=dtype)
     same(layer, x, x[key])
+
+
+def test_strided_slice_backwards_with_other_masks() -> None:
+    x = values(4, 3, 5)
+    layer = operators.StridedSlice(
+        begin=[-1, 0, 0, 1],
+        end=[0, 0, 0, 2],
+        strides=[-2, 1, 1, 1],
+        new_axis_mask=0b10,
+        ellipsis_mask=0b100,
+        shrink_axis_mask=0b1000,
+    )
+    same(layer, x, x[-1:0:-2, None, ..., 1])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axes"),
+    [
+        ([(None, 5), (2, 3)], (1, 0)),
+        ([(4, 5), (3,)], (1, 0)),
+        ([(4, 5), (4,)], (1, 1)),
+        ([(4, 5), (4,)], (1, 2)),
+    ],
+)
+def test_reversed_sequences_fit_their_lengths(shapes: Any, axes: tuple[int, int]) -> None:
+    layer = operators.ReverseSequence(axis=axes[0], batch_axis=axes[1])
+    with pytest.raises(ValueError, match="Received: "):
+        layer.compute_output_spec([keras.KerasTensor(shape) for shape in shapes])
+
+
+def test_reversed_sequences() -> None:
+    x, lengths = values(2, 4), np.array([3, 1], np.int32)
+    layer = operators.ReverseSequence(axis=1, batch_axis=0)
+    expected = [[2, 1, 0, 3], [4, 5, 6, 7]]
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer([x, lengths])), expected)
+    spec = layer.compute_output_spec([keras.KerasTensor((None, 4)), keras.KerasTensor((None,))])
+    assert spec.shape == (None, 4)
+
+
+@pytest.mark.parametrize("layer", ["pool", "resize"])
+def test_images_of_a_fixed_size(layer: str) -> None:
+    """Where pixels come from is worked out in NumPy."""
+    made = {
+        "pool": lambda: operators.L2Pooling2D(pool_size=(2, 2), strides=(1, 1), padding="same"),
+        "resize": lambda: operators.ResizeImage(height=3, width=3, interpolation="nearest"),
+    }[layer]()
+    with pytest.raises(ValueError, match="fixed height and width"):
+        made.compute_output_spec(keras.KerasTensor((1, None, 4, 1)))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2, -1])

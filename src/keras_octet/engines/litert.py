@@ -22,7 +22,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 # Threads that share the work of one batch: more of them wait longer than they compute.
 MAX_THREADS_PER_BATCH = 8
-# Multiply-adds. The interpreter's own threads share so little sooner than ours can take pieces.
+# Multiply-adds. One interpreter, on its own threads if it has several, is done with so little
+# before ours have shared it.
 LITTLE_WORK = 30_000_000
 # Of the inputs and outputs of a call, which are copied: so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
@@ -78,7 +79,7 @@ class LiteRTProgram:
 
 
 def _samples_in_cache(inputs: Sequence[np.ndarray], source: Source) -> int:
-    """How many samples of `inputs` to run in one call, of calls about equally large."""
+    """How many samples of `inputs` to run in one call, of as few calls as that takes."""
     count = len(inputs[0])
     results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
     size = sum(x.nbytes for x in inputs) + count * results

@@ -18,7 +18,7 @@ SERIAL_WORK = 5_000_000
 # Each core runs pieces of about this much work: enough that the call itself costs little, and so
 # little that a thread that wakes late leaves the others more of them.
 WORK_PER_PIECE = 15_000_000
-# Fewer do not fill the kernels' tiles; more than this are of no use.
+# Fewer do not fill the kernels' tiles; more than this are not aimed at.
 MIN_SAMPLES, MAX_SAMPLES = 8, 1024
 
 
@@ -45,7 +45,7 @@ def predict_in_pieces(
 ) -> list[np.ndarray]:
     """Outputs for all samples of a model that can be cut, made by `workers` threads.
 
-    Pieces are made larger, less than twice, so that each worker has about as many.
+    Pieces are made up to twice as large, so that each worker has about as many.
 
     Args:
         run: runs a piece; called from several threads at once.

@@ -12,8 +12,8 @@ from keras_octet.layers import Constant, QuantizedLayer, stateful_layers
 
 # What one value of an output costs beside its sum of products, in multiply-adds.
 _PER_VALUE = 8
-# So many multiply-adds of matrices take about as long as one of a convolution.
-_OF_MATRICES = 4
+# So many multiply-adds of `Dense` on vectors, in a batch, take as long as one of a convolution.
+_OF_VECTORS = 4
 
 
 def multiply_adds(model: keras.Model) -> int:
@@ -33,7 +33,7 @@ def multiply_adds(model: keras.Model) -> int:
             transposed = "Transpose" in type(node.operation).__name__
             positions = node.input_tensors[0] if transposed else node.outputs[0]
             cost = math.prod(kernel.shape) * math.prod(positions.shape[1:-1])
-            total += cost // _OF_MATRICES if len(positions.shape) == 2 else cost
+            total += cost // _OF_VECTORS if len(positions.shape) == 2 else cost
         elif len(node.input_tensors) == 2 and "atmul" in type(node.operation).__name__:
             total += values * node.input_tensors[0].shape[-1]
         total += _PER_VALUE * values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ class ResizeImage(OperatorLayer):
         return resize(resize(inputs, 1, self.height), 2, self.width)
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
-        batch, _, _, channels = inputs.shape
+        batch, *image, channels = inputs.shape
+        _require_sizes(image)
         return self._like(inputs, shape=(batch, self.height, self.width, channels))
 
     def _scale(self, size: int, target: int) -> np.float32:
@@ -71,6 +73,11 @@ class ResizeImage(OperatorLayer):
             for step in (0, 1)
         )
         return ops.add(low, ops.multiply(ops.subtract(high, low), weight))
+
+
+def _require_sizes(image: Sequence[int | None]) -> None:
+    if None in image:
+        raise ValueError(f"Images of a fixed height and width are needed. Received: {list(image)}")
 
 
 class _Pooling(OperatorLayer):
@@ -110,7 +117,9 @@ class _Pooling(OperatorLayer):
         shape = ops.average_pool(
             self._like(inputs), self.pool_size, self.strides, self.padding, "channels_last"
         ).shape
-        check_sizes(*(size for size in shape[1:3] if size is not None))
+        if self.padding == "same":
+            _require_sizes(inputs.shape[1:3])
+            check_sizes(*shape[1:3])
         return self._like(inputs, shape=shape)
 
     def _pool(self, inputs: Any) -> Any:

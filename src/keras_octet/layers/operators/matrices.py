@@ -43,9 +43,10 @@ class MatrixSetDiag(OperatorLayer):
         matrices, diagonal = inputs
         *lead, rows, columns = matrices.shape
         check_sizes(rows, columns)
-        if tuple(diagonal.shape) != (*lead, min(rows, columns)):
+        length = min(rows, columns)
+        if len(diagonal.shape) != len(lead) + 1 or diagonal.shape[-1] != length:
             raise ValueError(
-                f"Matrices {tuple(matrices.shape)} have diagonals {(*lead, min(rows, columns))}. "
+                f"Matrices {tuple(matrices.shape)} have diagonals {(*lead, length)}. "
                 f"Received: {tuple(diagonal.shape)}"
             )
         return self._like(matrices)

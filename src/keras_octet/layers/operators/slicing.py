@@ -105,7 +105,17 @@ class ReverseSequence(OperatorLayer):
         return ops.take_along_axis(x, ops.expand_dims(source, others), axis=self.axis)
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
-        x, _ = inputs
+        x, lengths = inputs
+        rank = len(x.shape)
+        fits = max(self.axis, self.batch_axis) < rank and self.axis != self.batch_axis
+        if not fits or len(lengths.shape) != 1:
+            raise ValueError(
+                f"Values along axis {self.axis} for each index of axis {self.batch_axis} are to be "
+                f"reversed. Received: tensor {tuple(x.shape)}, lengths {tuple(lengths.shape)}"
+            )
+        sizes = {lengths.shape[0], x.shape[self.batch_axis]} - {None}
+        if len(sizes) > 1:
+            raise ValueError(f"A length for each of the batch is needed. Received: {sizes}")
         check_sizes(x.shape[self.axis])
         return self._like(x)
 
@@ -138,6 +148,8 @@ class MirrorPad(OperatorLayer):
         for axis, (before, after) in enumerate(self.paddings):
             if before or after:
                 size = inputs.shape[axis]
+                if size is None:
+                    raise ValueError(f"Axis {axis}, which is to be mirrored, has no fixed size.")
                 if max(before, after) > size - border:
                     raise ValueError(
                         f"Axis {axis} of {size} values is to be mirrored by {(before, after)}; "

@@ -52,10 +52,13 @@ class StridedSlice(OperatorLayer):
             if isinstance(item, slice) and item.step is not None and item.step < 0:
                 # Not every backend slices backwards.
                 size = inputs.shape[axis]
-                places = range(size)[item]
-                inputs = ops.flip(inputs, axis)
-                start = size - 1 - places.start
-                key[position] = slice(start, start + len(places) * -item.step, -item.step)
+                if size is None:
+                    raise ValueError(f"Axis {axis}, sliced backwards, has no fixed size.")
+                places = range(size)[item][::-1]
+                start, stop = (places[0], places[-1] + 1) if places else (0, 0)
+                forwards = (slice(None),) * axis + (slice(start, stop, -item.step),)
+                inputs = ops.flip(inputs[forwards], axis)
+                key[position] = slice(None)
             axis += item is not None
         return inputs[tuple(key)]
 
