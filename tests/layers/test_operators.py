@@ -65,14 +65,14 @@ def test_strided_slice(shape: list[int], data: Any, dtype: str) -> None:
 def test_strided_slice_backwards_with_other_masks() -> None:
     x = values(4, 3, 5)
     layer = operators.StridedSlice(
-        begin=[-1, 0, 0, 1],
+        begin=[0, -1, 0, 1],
         end=[0, 0, 0, 2],
-        strides=[-2, 1, 1, 1],
-        new_axis_mask=0b10,
+        strides=[1, -2, 1, 1],
+        new_axis_mask=0b1,
         ellipsis_mask=0b100,
         shrink_axis_mask=0b1000,
     )
-    same(layer, x, x[-1:0:-2, None, ..., 1])
+    same(layer, x, x[None, -1:0:-2, ..., 1])
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,9 @@ def test_strided_slice_backwards_with_other_masks() -> None:
     [
         ([(None, 5), (2, 3)], (1, 0)),
         ([(4, 5), (3,)], (1, 0)),
-        ([(4, 5), (4,)], (1, 1)),
+        ([(4, 5), (5,)], (1, 1)),
         ([(4, 5), (4,)], (1, 2)),
+        ([(4, 5), (4,)], (-1, 0)),
     ],
 )
 def test_reversed_sequences_fit_their_lengths(shapes: Any, axes: tuple[int, int]) -> None:
@@ -126,6 +127,13 @@ def test_shape_of_pooling(padding: str, window: int, stride: int) -> None:
     assert layer.compute_output_spec(x).shape == tuple(layer(x).shape)
 
 
+def test_pooling_that_pads_nothing_has_no_limit() -> None:
+    layer = operators.L2Pooling2D(pool_size=(2, 2), strides=(1, 1), padding="valid")
+    for edge in (2**13, None):
+        spec = layer.compute_output_spec(keras.KerasTensor((None, edge, edge, 1)))
+        assert spec.shape == (None, edge and edge - 1, edge and edge - 1, 1)
+
+
 def test_diagonals() -> None:
     x = values(2, 3)
     same(operators.MatrixDiag(), x, x[..., None] * np.eye(3, dtype="float32"))
@@ -134,5 +142,7 @@ def test_diagonals() -> None:
     expected[:, range(3), range(3)] = x
     layer = operators.MatrixSetDiag()
     np.testing.assert_array_equal(ops.convert_to_numpy(layer([matrices, x])), expected)
+    spec = layer.compute_output_spec([keras.KerasTensor((None, 3, 4)), values(1, 3)])
+    assert spec.shape == (None, 3, 4)
     with pytest.raises(ValueError, match=r"have diagonals \(2, 3\)"):
         layer.compute_output_spec([matrices, values(2, 4)])

@@ -18,7 +18,7 @@ SERIAL_WORK = 5_000_000
 # Each core runs pieces of about this much work: enough that the call itself costs little, and so
 # little that a thread that wakes late leaves the others more of them.
 WORK_PER_PIECE = 15_000_000
-# Fewer do not fill the kernels' tiles; more than this are not aimed at.
+# Fewer do not fill the kernels' tiles; pieces of more than this gain nothing.
 MIN_SAMPLES, MAX_SAMPLES = 8, 1024
 
 

@@ -98,8 +98,10 @@ def running_operators(graph: Subgraph) -> list[tuple[str, str]]:
     return found
 
 
-def assert_within(bound: Bound, received: np.ndarray, expected: np.ndarray) -> None:
-    """No value is further from `expected` than `bound` says."""
+def assert_within(
+    bound: Bound, received: np.ndarray, expected: np.ndarray, terms: np.ndarray | None = None
+) -> None:
+    """No value is further from `expected` than `bound` says, of sums of these magnitudes."""
     assert received.dtype == expected.dtype
     assert received.shape == expected.shape
     if expected.dtype == np.complex64:
@@ -110,7 +112,7 @@ def assert_within(bound: Bound, received: np.ndarray, expected: np.ndarray) -> N
     np.testing.assert_array_equal(np.isfinite(received), np.isfinite(expected))
     with np.errstate(invalid="ignore"):
         distance = np.abs(np.where(np.isfinite(expected), received - expected, 0))
-    worst = np.max(distance / bound.tolerance(expected), initial=0) * bound.ulps
+    worst = np.max(distance / bound.tolerance(expected, terms), initial=0) * bound.ulps
     assert worst <= bound.ulps, f"{worst:.1f} ulp; expected at most {bound}"
 
 

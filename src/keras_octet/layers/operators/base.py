@@ -22,6 +22,11 @@ def check_sizes(*sizes: int) -> None:
         )
 
 
+def part(x: Any, axis: int, places: slice) -> Any:
+    """What a tensor has at these places of an axis."""
+    return x[(slice(None),) * axis + (places,)]
+
+
 class OperatorLayer(keras.layers.Layer):
     """A `.tflite` operator without a Keras layer or operation of the same meaning.
 

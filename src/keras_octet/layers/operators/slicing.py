@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer, check_sizes
+from keras_octet.layers.operators.base import OperatorLayer, check_sizes, part
 
 
 @register
@@ -106,9 +106,8 @@ class ReverseSequence(OperatorLayer):
 
     def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
         x, lengths = inputs
-        rank = len(x.shape)
-        fits = max(self.axis, self.batch_axis) < rank and self.axis != self.batch_axis
-        if not fits or len(lengths.shape) != 1:
+        axes, rank = {self.axis, self.batch_axis}, len(x.shape)
+        if len(axes) != 2 or not axes <= set(range(rank)) or len(lengths.shape) != 1:
             raise ValueError(
                 f"Values along axis {self.axis} for each index of axis {self.batch_axis} are to be "
                 f"reversed. Received: tensor {tuple(x.shape)}, lengths {tuple(lengths.shape)}"
@@ -156,15 +155,11 @@ class MirrorPad(OperatorLayer):
                         f"mode {self.mode!r} allows at most {size - border}."
                     )
                 start, end = (
-                    ops.flip(_part(inputs, axis, first, first + length), axis)
+                    ops.flip(part(inputs, axis, slice(first, first + length)), axis)
                     for first, length in ((border, before), (size - border - after, after))
                 )
                 inputs = ops.concatenate([start, inputs, end], axis)
         return inputs
-
-
-def _part(x: Any, axis: int, start: int, stop: int) -> Any:
-    return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
 @register

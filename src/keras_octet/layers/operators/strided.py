@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from keras_octet.layers.base import register
-from keras_octet.layers.operators.base import OperatorLayer
+from keras_octet.layers.operators.base import OperatorLayer, part
 
 
 @register
@@ -56,8 +56,8 @@ class StridedSlice(OperatorLayer):
                     raise ValueError(f"Axis {axis}, sliced backwards, has no fixed size.")
                 places = range(size)[item][::-1]
                 start, stop = (places[0], places[-1] + 1) if places else (0, 0)
-                forwards = (slice(None),) * axis + (slice(start, stop, -item.step),)
-                inputs = ops.flip(inputs[forwards], axis)
+                forwards = part(inputs, axis, slice(start, stop, -item.step))
+                inputs = ops.flip(forwards, axis)
                 key[position] = slice(None)
             axis += item is not None
         return inputs[tuple(key)]
