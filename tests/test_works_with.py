@@ -62,18 +62,24 @@ def test_tensorboard(models: Any, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("events.out.*"))
 
 
+PLOT = {"show_dtype": True, "show_shapes": True, "show_layer_names": True}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_graph_of_a_plot(models: Any) -> None:
+    _, quantized, _, _ = models
+    text = keras.utils.model_to_dot(quantized, **PLOT).to_string()
+    assert all(layer.name in text for layer in quantized.layers)
+    assert "int8" in text
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_plot_model(models: Any, tmp_path: Path) -> None:
-    pytest.importorskip("pydot", reason="pydot is not installed")
     if shutil.which("dot") is None:
         pytest.skip("Graphviz is not installed")
     _, quantized, _, _ = models
-    options = {"show_dtype": True, "show_shapes": True, "show_layer_names": True}
-    keras.utils.plot_model(quantized, str(tmp_path / "model.png"), **options)
+    keras.utils.plot_model(quantized, str(tmp_path / "model.png"), **PLOT)
     assert (tmp_path / "model.png").stat().st_size > 1000
-    text = keras.utils.model_to_dot(quantized, **options).to_string()
-    assert all(layer.name in text for layer in quantized.layers)
-    assert "int8" in text
 
 
 def batch_of(path: Path) -> tuple[list[int], list[int]]:
