@@ -20,6 +20,7 @@ from tests.models import MODELS, make
 pytest.importorskip("openvino")
 
 from keras_octet.engines.openvino import OpenVINOProgram
+from keras_octet.engines.openvino_graph import in_int8_form
 
 
 def flat(data):
@@ -40,6 +41,13 @@ def test_outputs_are_within_steps_of_litert(name):
         assert min(same) > 0.9
 
 
+def kinds_of_kernels(program):
+    """Of the one compiled model: pairs of a kind of node and its kernel's name."""
+    (compiled,) = program._compiled.values()
+    ran = [x.get_rt_info() for x in compiled._compiled.get_runtime_model().get_ordered_ops()]
+    return [(str(x["layerType"].value), str(x["primitiveType"].value)) for x in ran]
+
+
 @pytest.mark.skipif(not multiplies_bytes_exactly(), reason="computes in float32 here")
 def test_every_convolution_is_in_int8():
     """And so is all between them; depthwise weights need their scales last for that."""
@@ -53,11 +61,84 @@ def test_every_convolution_is_in_int8():
     source = source_of(ko.quantize(keras.Model(image, x), data))
     program = OpenVINOProgram(source, ko.EngineOptions())
     program([data[:2]])
-    (compiled,) = program._compiled.values()
-    ran = [x.get_rt_info() for x in compiled._compiled.get_runtime_model().get_ordered_ops()]
-    kernels = [str(x["primitiveType"].value) for x in ran if "Conv" in str(x["layerType"].value)]
+    kernels = [kernel for kind, kernel in kinds_of_kernels(program) if "Conv" in kind]
     assert len(kernels) == 5
     assert {x.rpartition("_")[2].upper() for x in kernels} == {"I8"}
+
+
+def make_skipping():
+    """A network whose outputs of convolutions are moved and joined, with data."""
+    layers = keras.layers
+    image = keras.Input((16, 16, 3))
+    skip = layers.Conv2D(16, 3, padding="same", activation="relu")(image)
+    x = layers.MaxPooling2D()(skip)
+    x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
+    x = layers.Conv2DTranspose(16, 2, strides=2)(x)
+    x = layers.Concatenate()([x, skip])
+    x = layers.Conv2D(8, 3, padding="same")(x)
+    data = np.random.default_rng(0).normal(size=(32, 16, 16, 3)).astype(np.float32)
+    return keras.Model(image, x), data
+
+
+@pytest.mark.skipif(not multiplies_bytes_exactly(), reason="computes in float32 here")
+def test_what_is_joined_is_rounded_once():
+    """By the convolutions themselves: in float32 is only what comes in and goes out."""
+    model, data = make_skipping()
+    source = source_of(ko.quantize(model, data))
+    program = OpenVINOProgram(source, ko.EngineOptions())
+    (received,) = program([data])
+    (expected,) = litert_program(ko.quantize(model, data))([data])
+    assert deviation(source, [expected], [received]) <= 1
+    kinds = [kind for kind, _ in kinds_of_kernels(program)]
+    assert kinds.count("Convolution") == 3
+    assert kinds.count("Subgraph") <= 2
+
+
+def test_rounding_to_another_grid_stays():
+    """Only what was rounded so already is not rounded again."""
+    openvino = pytest.importorskip("openvino")
+    opset = openvino.opset1
+    x = opset.parameter([1, 4], np.float32)
+
+    def rounded(y, low, high, levels=256):
+        return opset.fake_quantize(y, low, high, low, high, levels)
+
+    def count(y):
+        model = openvino.Model([y], [x])
+        in_int8_form(openvino, model)
+        return sum(n.get_type_name() == "FakeQuantize" for n in model.get_ordered_ops())
+
+    low, high = np.float32(-1), np.float32(1)
+    both = opset.concat([rounded(x, low, high), rounded(x, low, high)], 1)
+    assert count(rounded(both, low, high)) == 2
+    both = opset.concat([rounded(x, low, high), rounded(x, low, high)], 1)
+    assert count(rounded(both, low, np.float32(2))) == 3
+    both = opset.concat([rounded(x, low, high), rounded(x, low, high)], 1)
+    assert count(rounded(both, low, high, levels=16)) == 3
+    both = opset.concat([rounded(x, low, high), x], 1)
+    assert count(rounded(both, low, high)) == 2
+    both = opset.concat([rounded(x, low, high), rounded(x, low, np.float32(2))], 1)
+    assert count(rounded(both, low, high)) == 3
+    each = np.array([[-1, -1, -1, -2]], np.float32)
+    assert count(rounded(opset.relu(rounded(x, low, high)), low, high)) == 2
+    assert count(rounded(rounded(x, each, high), each, high)) == 2
+
+
+@pytest.mark.skipif(not multiplies_bytes_exactly(), reason="computes in float32 here")
+def test_scaling_of_channels_is_no_convolution():
+    layers = keras.layers
+    image = keras.Input((16, 16, 3))
+    x = layers.Rescaling([1 / 128, 1 / 64, 1 / 100], [-1, 0, -0.5])(image)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    x = layers.DepthwiseConv2D(1, strides=2)(x)
+    data = np.random.default_rng(0).uniform(0, 255, size=(32, 16, 16, 3)).astype(np.float32)
+    q = ko.quantize(keras.Model(image, x), data)
+    program = OpenVINOProgram(source_of(q), ko.EngineOptions())
+    (received,) = program([data])
+    (expected,) = litert_program(q)([data])
+    assert deviation(source_of(q), [expected], [received]) <= 1
+    kinds = [kind for kind, _ in kinds_of_kernels(program)]
+    assert kinds.count("Convolution") == 2  # the last takes every other pixel
 
 
 def test_pieces_of_equal_size(monkeypatch):

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_octet.cores import multiplies_bytes_exactly, num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Source, in_batches
-from keras_octet.engines.openvino_weights import scale_last
+from keras_octet.engines.openvino_graph import in_int8_form
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError
 
@@ -164,7 +164,7 @@ def _read(content: bytes) -> tuple[Any, Any]:
             model = core.read_model(path)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read this model: {error}") from error
-        scale_last(openvino, model)
+        in_int8_form(openvino, model)
         return core, model
 
 
