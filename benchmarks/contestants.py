@@ -40,8 +40,8 @@ class Contestant:
     backend: str = "tensorflow"
 
 
-def _keras(file: str, engine: str | None = None) -> dict[str, Any]:
-    """A Keras model: `predict_on_batch`, and `predict`."""
+def _keras(file: str, engine: str | None = None, jit_compile: bool = False) -> dict[str, Any]:
+    """A Keras model: `predict_on_batch`, and `predict`; JAX compiles always."""
 
     def load(folder: Path) -> Any:
         import keras
@@ -49,6 +49,8 @@ def _keras(file: str, engine: str | None = None) -> dict[str, Any]:
         import keras_octet  # noqa: F401
 
         model = keras.saving.load_model(folder / file, compile=False)
+        if jit_compile:
+            model.compile(jit_compile=True)
         if engine is not None:
             model.engine = engine
         return model
@@ -183,18 +185,21 @@ def _onnx_runtime(file: str) -> dict[str, Any]:
     return {"file": file, "one_by_one": one_by_one, "throughput": throughput}
 
 
+# A backend, and how it runs.
+KERAS_WAYS = ("tensorflow", "tensorflow with XLA", "jax", "torch")
+
 CONTESTANTS: dict[str, Contestant] = {
     **{
-        f"float Keras, {backend}": Contestant(
-            **_keras(files.FLOAT), backend=backend, batch_sizes=(32, 64)
+        f"{name}, {way}": Contestant(
+            **_keras(file, engine, jit_compile=way == "tensorflow with XLA"),
+            backend=way.split()[0],
+            batch_sizes=(32, 64),
         )
-        for backend in ("tensorflow", "jax", "torch")
-    },
-    **{
-        f"octet on Keras layers, {backend}": Contestant(
-            **_keras(files.OCTET, "keras"), backend=backend, batch_sizes=(32, 64)
+        for name, file, engine in (
+            ("float Keras", files.FLOAT, None),
+            ("octet on Keras layers", files.OCTET, "keras"),
         )
-        for backend in ("tensorflow", "jax", "torch")
+        for way in KERAS_WAYS
     },
     # `predict` of ours chooses the size of its pieces itself.
     "octet": Contestant(**_keras(files.OCTET), batch_sizes=(32,)),

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import files
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import CONTESTANTS, KERAS_WAYS
 from benchmarks.rounds import measure
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -75,15 +75,15 @@ def throughput(model: str) -> list[Row]:
 def keras_path(model: str) -> list[Row]:
     """Milliseconds of a call on the model's own layers, and over the float model's."""
     rows = []
-    for backend in BACKENDS:
-        names = (f"float Keras, {backend}", f"octet on Keras layers, {backend}")
+    for way in KERAS_WAYS:
+        names = (f"float Keras, {way}", f"octet on Keras layers, {way}")
         found = measure(model, [(name, None) for name in names], num_rounds=KERAS_ROUNDS)
         reference, ours = (found.get((name, None)) for name in names)
         if reference is None or ours is None:
             continue
         rows.append(
             {
-                "backend": backend,
+                "backend": way,
                 "float ms": 1e3 * reference.median,
                 "int8 ms": 1e3 * ours.median,
                 "int8 over float": ours.over(reference),
