@@ -41,7 +41,7 @@ class Contestant:
 
 
 def _keras(file: str, engine: str | None = None, jit_compile: bool = False) -> dict[str, Any]:
-    """A Keras model: `predict_on_batch`, and `predict`; JAX compiles always."""
+    """A Keras model: `predict_on_batch`, and `predict`."""
 
     def load(folder: Path) -> Any:
         import keras
@@ -185,21 +185,24 @@ def _onnx_runtime(file: str) -> dict[str, Any]:
     return {"file": file, "one_by_one": one_by_one, "throughput": throughput}
 
 
-# A backend, and how it runs.
-KERAS_WAYS = ("tensorflow", "tensorflow with XLA", "jax", "torch")
+# Backends, and whether to have XLA compile; JAX always does.
+KERAS_WAYS = {
+    "tensorflow": ("tensorflow", False),
+    "tensorflow with XLA": ("tensorflow", True),
+    "jax": ("jax", False),
+    "torch": ("torch", False),
+}
 
 CONTESTANTS: dict[str, Contestant] = {
     **{
         f"{name}, {way}": Contestant(
-            **_keras(file, engine, jit_compile=way == "tensorflow with XLA"),
-            backend=way.split()[0],
-            batch_sizes=(32, 64),
+            **_keras(file, engine, jit_compile), backend=backend, batch_sizes=(32, 64)
         )
         for name, file, engine in (
             ("float Keras", files.FLOAT, None),
             ("octet on Keras layers", files.OCTET, "keras"),
         )
-        for way in KERAS_WAYS
+        for way, (backend, jit_compile) in KERAS_WAYS.items()
     },
     # `predict` of ours chooses the size of its pieces itself.
     "octet": Contestant(**_keras(files.OCTET), batch_sizes=(32,)),

@@ -162,9 +162,9 @@ def _read(content: bytes) -> tuple[Any, Any]:
         path.write_bytes(content)
         try:
             model = core.read_model(path)
+            in_int8_form(openvino, model)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read this model: {error}") from error
-        in_int8_form(openvino, model)
         return core, model
 
 

@@ -1,14 +1,11 @@
 """A model as OpenVINO's reader of `.tflite` makes it, in the form that its int8 kernels take.
 
-Each rewrite leaves the values as they are. Without them some convolutions, or the passages from
-int8 and back, would run in float32:
+Without these rewrites some convolutions, or the passages from int8 and back, run in float32:
 
 - the reader scales depthwise weights and then changes their layout, and takes what comes out for
   float;
-- it rounds again what only moved values that were rounded so, and a convolution whose outputs are
-  rounded, joined and rounded again does not take in the rounding;
-- it makes a convolution of what scales each channel, such as `Rescaling`, for which the kernels are
-  slow.
+- it rounds again what was rounded so and only moved since, and then convolutions do not round their
+  outputs themselves.
 """
 
 from __future__ import annotations
@@ -17,32 +14,36 @@ from typing import Any
 
 import numpy as np
 
-# Operations whose outputs are values of their inputs.
+# Operations whose output has values of their first input, or of all for Concat, and no other.
+# (MaxPool's second output is of integers, which nothing rounds.)
 MOVES = {"Concat", "MaxPool", "Reshape", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
+
+Grid = tuple[float, float, int]
+"""Lowest and highest value, and how many there are at equal distances."""
 
 
 def in_int8_form(openvino: Any, model: Any) -> None:
-    """Rewrite a model in place.
+    """Rewrite a model in place; its values stay.
 
     Args:
         openvino: the package.
         model: an `openvino.Model`.
     """
     _scale_last(openvino, model)
-    _scale_channels(openvino, model)
     _round_once(model)
     model.validate_nodes_and_infer_types()
 
 
 def _scale_last(openvino: Any, model: Any) -> None:
     """Let a model change the layout of depthwise weights first, and then scale them."""
-    for node in _nodes(model, "GroupConvolution"):
-        weights = _scaled_last(openvino, node.input_value(1).get_node())
-        if weights is not None:
-            node.input(1).replace_source_output(weights.output(0))
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "GroupConvolution":
+            weights = _with_scales_last(openvino, node.input_value(1).get_node())
+            if weights is not None:
+                node.input(1).replace_source_output(weights.output(0))
 
 
-def _scaled_last(openvino: Any, node: Any) -> Any:
+def _with_scales_last(openvino: Any, node: Any) -> Any:
     """What gives the same weights with their scales last; None if they are in another form."""
     moves = []
     while node.get_type_name() in ("Reshape", "Transpose", "Unsqueeze"):
@@ -71,43 +72,26 @@ def _scaled_last(openvino: Any, node: Any) -> Any:
     return opset.multiply(real, opset.constant(per_channel))
 
 
-def _scale_channels(openvino: Any, model: Any) -> None:
-    """Let depthwise convolutions of single pixels be products."""
-    opset = openvino.opset1
-    for node in _nodes(model, "GroupConvolution"):
-        weights = node.input_value(1)  # of (groups, outputs of each, inputs of each, ...)
-        attributes = node.get_attributes()
-        still = not any(attributes["pads_begin"]) and not any(attributes["pads_end"])
-        if still and set(attributes["strides"]) == {1} and set(weights.shape[1:]) == {1}:
-            factors = opset.reshape(weights, [1, *weights.shape[:1], *weights.shape[3:]], False)
-            product = opset.multiply(node.input_value(0), factors)
-            node.output(0).replace(product.output(0))
-
-
 def _round_once(model: Any) -> None:
-    """Take out rounding of what has been rounded so already, and at most moved since."""
-    grids: dict[str, tuple[float, ...] | None] = {}
+    """Take out rounding of what was rounded so before and at most moved since."""
+    grids: dict[str, Grid | None] = {}
     for node in model.get_ordered_ops():
         kind = node.get_type_name()
-        arrays = [x.get_node() for x in node.input_values()]
-        before = {grids[x.get_name()] for x in arrays if x.get_type_name() != "Constant"}
-        grid = _grid(node) if kind == "FakeQuantize" else None
-        if kind in MOVES and len(before) == 1:
-            (grid,) = before
-        elif grid is not None and before == {grid}:
-            node.output(0).replace(node.input_value(0))
-        grids[node.get_name()] = grid
+        moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
+        found = {grids[x.get_node().get_name()] for x in moved}
+        grid = found.pop() if len(found) == 1 else None
+        if kind == "FakeQuantize":
+            before, (ends, grid) = grid, _ends_and_grid(node)
+            if grid is not None and grid == before == ends:
+                node.output(0).replace(node.input_value(0))
+        grids[node.get_name()] = grid if kind in {"FakeQuantize", *MOVES} else None
 
 
-def _grid(node: Any) -> tuple[float, ...] | None:
-    """The values that a rounding has, as ends of its input and output and their number; None if it
-    has more than one grid.
-    """
-    ends = [x.get_node() for x in node.input_values()[1:]]
-    if any(x.get_type_name() != "Constant" or x.data.size != 1 for x in ends):
-        return None
-    return *[x.data.item() for x in ends], node.get_attributes()["levels"]
-
-
-def _nodes(model: Any, kind: str) -> list[Any]:
-    return [node for node in model.get_ordered_ops() if node.get_type_name() == kind]
+def _ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:
+    """What a rounding takes to which grid; None where channels differ."""
+    arrays = [x.get_node() for x in node.input_values()[1:]]
+    if any(x.get_type_name() != "Constant" or x.data.size != 1 for x in arrays):
+        return None, None
+    low, high, grid_low, grid_high = (x.data.item() for x in arrays)
+    levels = node.get_attributes()["levels"]
+    return (low, high, levels), (grid_low, grid_high, levels)
