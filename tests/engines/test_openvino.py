@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 import threading
@@ -14,14 +13,13 @@ import pytest
 import keras_octet as ko
 from keras_octet.cores import multiplies_bytes_exactly
 from keras_octet.engines.auto import deviation
+from keras_octet.engines.openvino import OpenVINOProgram
+from keras_octet.engines.openvino_graph import in_int8_form
 from tests.engines.test_litert import program_of as litert_program
 from tests.engines.test_litert import source_of
 from tests.models import MODELS, make
 
-pytest.importorskip("openvino")
-
-from keras_octet.engines.openvino import OpenVINOProgram
-from keras_octet.engines.openvino_graph import in_int8_form
+openvino = pytest.importorskip("openvino")
 
 
 def flat(data):
@@ -85,10 +83,11 @@ def make_skipping():
 def test_what_is_joined_is_rounded_once():
     """By the convolutions themselves: in float32 is only what comes in and goes out."""
     model, data = make_skipping()
-    source = source_of(ko.quantize(model, data))
+    q = ko.quantize(model, data)
+    source = source_of(q)
     program = OpenVINOProgram(source, ko.EngineOptions())
     (received,) = program([data])
-    (expected,) = litert_program(ko.quantize(model, data))([data])
+    (expected,) = litert_program(q)([data])
     assert deviation(source, [expected], [received]) <= 1
     kinds = [kind for kind, _ in kinds_of_kernels(program)]
     assert kinds.count("Convolution") == 3
@@ -99,8 +98,7 @@ class Graph:
     """Of float32 values of shape `(1, 1, 4, 4)` and roundings to 256 values."""
 
     def __init__(self):
-        self.openvino = importlib.import_module("openvino")
-        self.opset = self.openvino.opset8
+        self.opset = openvino.opset8
         self.x = self.opset.parameter([1, 1, 4, 4], np.float32)
 
     def rounded(self, y, low=-1, high=1, to=None, levels=256):
@@ -112,16 +110,16 @@ class Graph:
 
     def roundings(self, *results):
         """How many stay; and the values do."""
-        model = self.openvino.Model(list(results), [self.x])
+        model = openvino.Model(list(results), [self.x])
         data = np.random.default_rng(0).normal(size=(1, 1, 4, 4)).astype(np.float32)
-        core = self.openvino.Core()
+        core = openvino.Core()
 
         def run():
             compiled = core.compile_model(model.clone(), "CPU", {"LP_TRANSFORMS_MODE": "NO"})
             return [y.copy() for y in compiled([data]).values()]
 
         before = run()
-        in_int8_form(self.openvino, model)
+        in_int8_form(openvino, model)
         for a, b in zip(before, run(), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
         return sum(n.get_type_name() == "FakeQuantize" for n in model.get_ordered_ops())
@@ -139,6 +137,13 @@ def test_rounding_the_same_again_is_taken_out():
     assert g.roundings(g.rounded(turned)) == 1
     assert g.roundings(g.rounded(opset.reshape(turned, np.array([4, 4]), False))) == 1
     assert g.roundings(g.rounded(g.joined(g.rounded(turned), turned))) == 1
+    sliced = opset.strided_slice(
+        x, np.zeros(4, int), np.full(4, 2), np.ones(4, int), [0] * 4, [0] * 4
+    )
+    assert g.roundings(g.rounded(sliced)) == 1
+    squeezed = opset.squeeze(x, np.array([0]))
+    assert g.roundings(g.rounded(squeezed)) == 1
+    assert g.roundings(g.rounded(opset.unsqueeze(squeezed, np.array([0])))) == 1
     # What is taken out may be an output, and beside it what it rounded.
     assert g.roundings(turned, g.rounded(turned)) == 1
     # From integers to the grid, moved, and rounded to the grid.

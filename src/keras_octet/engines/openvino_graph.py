@@ -31,7 +31,6 @@ def in_int8_form(openvino: Any, model: Any) -> None:
     """
     _scale_last(openvino, model)
     _round_once(model)
-    model.validate_nodes_and_infer_types()
 
 
 def _scale_last(openvino: Any, model: Any) -> None:
@@ -79,12 +78,13 @@ def _round_once(model: Any) -> None:
         kind = node.get_type_name()
         moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
         found = {grids[x.get_node().get_name()] for x in moved}
-        grid = found.pop() if len(found) == 1 else None
+        before = found.pop() if len(found) == 1 else None
+        grids[node.get_name()] = before if kind in MOVES else None
         if kind == "FakeQuantize":
-            before, (ends, grid) = grid, _ends_and_grid(node)
+            ends, grid = _ends_and_grid(node)
+            grids[node.get_name()] = grid
             if grid is not None and grid == before == ends:
                 node.output(0).replace(node.input_value(0))
-        grids[node.get_name()] = grid if kind in {"FakeQuantize", *MOVES} else None
 
 
 def _ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:
