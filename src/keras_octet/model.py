@@ -250,12 +250,8 @@ class QuantizedModel(ExportableModel):
 
     def _run(self, x: Any, observable: bool = False) -> Any:
         """Outputs as NumPy arrays from the engine, or None where the Keras layers must run."""
-        if self._engine == "keras" or self._fits_in_progress:
-            return None
         arrays = to_arrays(x)
-        if arrays is None:
-            return None
-        runner = self._runner or self._compiled()
+        runner = None if arrays is None else self._compiled()
         if runner is None or (observable and is_observed(runner.float_variables)):
             return None
         return runner(arrays)
@@ -264,6 +260,9 @@ class QuantizedModel(ExportableModel):
         """The model on its engine, or None where the Keras layers must run."""
         if self._engine == "keras" or self._fits_in_progress:
             return None
+        runner = self._runner
+        if runner is not None:
+            return runner
         with _compiling:
             if self._runner is None:
                 engine = find_engine(self._engine)

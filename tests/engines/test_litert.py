@@ -16,7 +16,7 @@ import pytest
 import keras_octet as ko
 from keras_octet.engines import EngineOptions, find_engine, is_separable, multiply_adds
 from keras_octet.engines.base import Source
-from keras_octet.engines.litert import LiteRTProgram
+from keras_octet.engines.litert import LiteRTProgram, _Pool
 from tests.models import images, make
 
 L = keras.layers
@@ -81,7 +81,7 @@ def test_a_thread_gets_the_interpreter_it_had(model, samples, monkeypatch):
     (second,) = pool._idle
     for idle in ([first, second], [second, first]):
         pool._idle = idle
-        assert pool._take(first.shapes) is first
+        assert pool._idle_one(first.shapes) is first
 
 
 @pytest.mark.parametrize("num_threads", [None, 1, 2, 5])
@@ -96,7 +96,8 @@ def test_predict_gives_what_calls_give(model, samples, expected, count, num_thre
 
 def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.pieces.MAX_SAMPLES", 7)
+    monkeypatch.setattr("keras_octet.engines.litert.MIN_SAMPLES", 7)
+    monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
     for num_threads in (None, 1, 3):
         program = program_of(model, num_threads=num_threads)
         for count in (120, 119, 8, 7, 1):
@@ -104,27 +105,49 @@ def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatc
             np.testing.assert_array_equal(received, expected[:count])
 
 
-def test_little_work_is_not_cut_into_pieces(model, samples, monkeypatch):
-    """But into calls whose inputs and outputs stay in the cache."""
+def test_samples_of_a_call(model, samples, expected, monkeypatch):
+    """As many as stay in the cache; on little work by one thread, with no call of another size."""
     calls = []
+    run = _Pool.run
 
-    class Counting(LiteRTProgram):
-        def __call__(self, inputs):
-            calls.append(len(inputs[0]))
-            return super().__call__(inputs)
+    def counted(pool, inputs, outputs=None):
+        calls.append((len(inputs[0]), threading.get_ident()))
+        return run(pool, inputs, outputs)
 
-    program = Counting(model.to_tflite(), source=source_of(model))
-    program.predict([samples[:120]], 2)
-    assert calls == [120]
-    calls.clear()
+    def sizes(count: int) -> list[int]:
+        calls.clear()
+        (received,) = program.predict([samples[:count]], 2)
+        np.testing.assert_array_equal(received, expected[:count])
+        return sorted([size for size, _ in calls], reverse=True)
+
+    monkeypatch.setattr(_Pool, "run", counted)
+    monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 10**9)
+    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
+    assert sizes(120) == [120]
     # The inputs of 60 samples, which leave no room for outputs.
     monkeypatch.setattr("keras_octet.engines.litert.BYTES_IN_CACHE", samples[:60].nbytes)
-    program.predict([samples[:120]], 2)
-    assert calls == [40, 40, 40]
-    calls.clear()
+    assert sizes(120) == [40, 40, 40]
+    assert sizes(119) == [40, 40, 40]
+    assert {thread for _, thread in calls} == {threading.get_ident()}
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
-    program.predict([samples[:120]], 2)
-    assert not calls
+    monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 10**9)
+    assert sizes(120) == [60, 60]
+    monkeypatch.setattr("keras_octet.engines.litert.BYTES_IN_CACHE", samples[:31].nbytes)
+    assert sizes(120) == [30] * 4
+    monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
+    assert sizes(117) == [9] * 13
+    assert sizes(1) == [1]
+
+
+def test_one_sample_has_all_threads(model, samples, monkeypatch):
+    monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
+    for limit, threads in ((0, 2), (10**9, 1)):
+        monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", limit)
+        for use in ("predict", "call"):
+            program = LiteRTProgram(model.to_tflite(), source=source_of(model))
+            program.predict([samples[:1]], 1) if use == "predict" else program([samples[:1]])
+            assert set(program._pools) == {threads}
 
 
 def test_inputs_of_other_types_and_strides(model, samples, expected):
@@ -220,7 +243,7 @@ def test_a_forked_child_predicts(model, samples, tmp_path):
 import os, sys
 import keras, numpy as np
 from keras_octet.engines.base import Source
-from keras_octet.engines.litert import LiteRTProgram
+from keras_octet.engines.litert import LiteRTProgram, _Pool
 x = np.load("x.npy")
 output = keras.KerasTensor((None, 4))
 source = Source(

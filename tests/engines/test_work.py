@@ -80,7 +80,7 @@ def test_multiply_adds_of_known_layers():
         values = sum(int(np.prod(layer.output.shape[1:])) for layer in model.layers)
         return multiply_adds(model) - 8 * values
 
-    assert work((100,), L.Dense(10)) == 100 * 10 / 4
+    assert work((100,), L.Dense(10)) == 100 * 10 // 16
     assert work((7, 100), L.Dense(10)) == 7 * 100 * 10
     assert work((8, 8, 3), L.Conv2D(5, 3, padding="same")) == 8 * 8 * 9 * 3 * 5
     assert work((8, 8, 3), L.DepthwiseConv2D(3, strides=2, padding="same")) == 4 * 4 * 9 * 3

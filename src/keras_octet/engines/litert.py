@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_octet.cores import num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
-from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
+from keras_octet.engines.pieces import MIN_SAMPLES, can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError, ExportError
 from keras_octet.tflite.info import State
 
@@ -24,7 +24,10 @@ Shapes = tuple[tuple[int, ...], ...]
 MAX_THREADS_PER_BATCH = 8
 # Multiply-adds. One interpreter, on its own threads if it has several, is done with so little
 # before ours have shared it.
-LITTLE_WORK = 30_000_000
+LITTLE_WORK = 8_000_000
+# Otherwise each core runs pieces of about this much work: enough that the call itself costs little,
+# and so little that a thread that wakes late leaves the others more of them.
+WORK_PER_PIECE = 15_000_000
 # Of the inputs and outputs of a call, which are copied: so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
 
@@ -54,19 +57,29 @@ class LiteRTProgram:
         self._pools: dict[int, _Pool] = {}
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        threads = self._num_threads
-        if threads is None:
-            serial = self._source is not None and is_serial(self._source, len(inputs[0]))
-            threads = 1 if serial else min(num_cores(), MAX_THREADS_PER_BATCH)
-        return self._pool(threads).run(inputs)
+        return self._pool(self._threads(len(inputs[0]))).run(inputs)
 
     def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
-        source, workers = self._source, self._num_threads or num_cores()
+        source, count = self._source, len(inputs[0])
         if source is None or not can_cut(source):
             return in_batches(self, inputs, batch_size)
-        if source.multiply_adds * len(inputs[0]) <= LITTLE_WORK:
-            return in_batches(self, inputs, _samples_in_cache(inputs, source))
-        return predict_in_pieces(self._pool(1).run, source, inputs, workers)
+        most = _samples_in_cache(inputs, source)
+        if count == 1 or source.multiply_adds * count <= LITTLE_WORK:
+            size = math.ceil(count / math.ceil(count / most))
+            run = self._pool(self._threads(size)).run
+            return predict_in_pieces(run, source, inputs, size, 1, equal=True)
+        workers = self._num_threads or num_cores()
+        most = min(most, max(WORK_PER_PIECE // source.multiply_adds, MIN_SAMPLES))
+        # Each worker has about as many pieces, which makes some up to twice as large.
+        size = math.ceil(count / (max(count // (most * workers), 1) * workers))
+        return predict_in_pieces(self._pool(1).run, source, inputs, size, workers)
+
+    def _threads(self, count: int) -> int:
+        """With how many threads one call on so many samples is done soonest."""
+        if self._num_threads is not None:
+            return self._num_threads
+        serial = self._source is not None and is_serial(self._source, count)
+        return 1 if serial else min(num_cores(), MAX_THREADS_PER_BATCH)
 
     def _pool(self, num_threads: int) -> _Pool:
         pool = self._pools.get(num_threads)
@@ -79,11 +92,10 @@ class LiteRTProgram:
 
 
 def _samples_in_cache(inputs: Sequence[np.ndarray], source: Source) -> int:
-    """How many samples of `inputs` to run in one call, of as few calls as that takes."""
-    count = len(inputs[0])
+    """How many samples to run in one call."""
     results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
-    size = sum(x.nbytes for x in inputs) + count * results
-    return math.ceil(count / max(math.ceil(size / BYTES_IN_CACHE), 1))
+    size = sum(x.nbytes for x in inputs) // len(inputs[0]) + results
+    return max(BYTES_IN_CACHE // size, MIN_SAMPLES)
 
 
 class _Interpreter:
@@ -153,8 +165,10 @@ class _Pool:
         _pools.add(self)
 
     def _start(self) -> None:
-        self._idle: list[_Interpreter] = []  # the most recently used last
+        # The most recently used last. Threads append and remove without the lock, which is atomic.
+        self._idle: list[_Interpreter] = []
         self._made = 0
+        self._num_waiting = 0
         self._changed = threading.Condition(threading.Lock())
 
     def run(
@@ -162,7 +176,7 @@ class _Pool:
     ) -> list[np.ndarray]:
         """Run on `inputs`; results go to `outputs`, or to new arrays."""
         shapes = tuple([x.shape for x in inputs])
-        interpreter = self._take(shapes)
+        interpreter = self._idle_one(shapes) or self._another(shapes)
         try:
             if interpreter is None:
                 interpreter = _Interpreter(self._model, self._num_threads, self._states)
@@ -178,33 +192,48 @@ class _Pool:
             self._give(interpreter)
         return results
 
-    def _take(self, shapes: Shapes) -> _Interpreter | None:
-        """An idle interpreter, at best one with these shapes; None: make another.
+    def _idle_one(self, shapes: Shapes) -> _Interpreter | None:
+        """An idle interpreter with these shapes, taken from the others.
 
         At best the one this thread had before, whose memory its core may have in its cache.
         """
         thread = threading.get_ident()
+        while fitting := [x for x in self._idle if x.shapes == shapes]:
+            chosen = next((x for x in fitting if x.thread == thread), fitting[-1])
+            try:
+                self._idle.remove(chosen)
+            except ValueError:  # another thread has taken it
+                continue
+            return chosen
+        return None
+
+    def _another(self, shapes: Shapes) -> _Interpreter | None:
+        """One that gets free, with these shapes or others; None: make one."""
         with self._changed:
-            while True:
-                fitting = [x for x in self._idle if x.shapes == shapes]
-                if fitting:
-                    chosen = next((x for x in fitting if x.thread == thread), fitting[-1])
-                    self._idle.remove(chosen)
-                    return chosen
-                if self._made < self._limit:
-                    self._made += 1
-                    return None
-                if self._idle:
-                    return self._idle.pop(0)
-                self._changed.wait()
+            self._num_waiting += 1  # before looking, so that whoever gives one later notifies
+            try:
+                while True:
+                    fitting = self._idle_one(shapes)
+                    if fitting is not None:
+                        return fitting
+                    if self._made < self._limit:
+                        self._made += 1
+                        return None
+                    try:
+                        return self._idle.pop(0)
+                    except IndexError:
+                        self._changed.wait()
+            finally:
+                self._num_waiting -= 1
 
     def _give(self, interpreter: _Interpreter | None) -> None:
+        if interpreter is not None:
+            interpreter.thread = threading.get_ident()
+            self._idle.append(interpreter)
+            if not self._num_waiting:
+                return
         with self._changed:
-            if interpreter is None:
-                self._made -= 1
-            else:
-                interpreter.thread = threading.get_ident()
-                self._idle.append(interpreter)
+            self._made -= interpreter is None
             self._changed.notify()
 
     def forget(self) -> None:

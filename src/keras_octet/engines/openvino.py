@@ -8,6 +8,7 @@ products in 16 bits, which saturate, and outputs would be far off: there it comp
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 import tempfile
 import threading
@@ -29,7 +30,7 @@ MAX_COMPILED = 8
 # Its kernels want more at a time than LiteRT's: with AMX, a small convolutional network is twice as
 # fast on 64 samples as on 4.
 WORK_PER_PIECE = 800_000_000
-MIN_SAMPLES = 16
+MIN_SAMPLES, MAX_SAMPLES = 16, 1024
 
 
 class OpenVINOProgram:
@@ -59,15 +60,10 @@ class OpenVINOProgram:
         def run(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
             self._run(inputs, outputs, threads, streams=threads)
 
-        return predict_in_pieces(
-            run,
-            self._source,
-            inputs,
-            threads,
-            work_per_piece=WORK_PER_PIECE,
-            min_samples=MIN_SAMPLES,
-            equal=True,  # a piece of another size would have to be compiled
-        )
+        # A power of two, the same for any larger number of samples: each size is compiled.
+        most = min(max(WORK_PER_PIECE // self._source.multiply_adds, MIN_SAMPLES), MAX_SAMPLES)
+        size = min(1 << (most.bit_length() - 1), math.ceil(len(inputs[0]) / threads))
+        return predict_in_pieces(run, self._source, inputs, size, threads, equal=True)
 
     def _run(
         self,

@@ -14,12 +14,9 @@ RunInto = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], object]
 """Runs a piece: from its inputs into arrays for its outputs."""
 
 # Multiply-adds. Waking a second thread costs about as much as it saves on this much work.
-SERIAL_WORK = 5_000_000
-# Each core runs pieces of about this much work: enough that the call itself costs little, and so
-# little that a thread that wakes late leaves the others more of them.
-WORK_PER_PIECE = 15_000_000
-# Fewer do not fill the kernels' tiles; pieces of more than this gain nothing.
-MIN_SAMPLES, MAX_SAMPLES = 8, 1024
+SERIAL_WORK = 2_000_000
+# Fewer do not fill the kernels' tiles.
+MIN_SAMPLES = 8
 
 
 def is_serial(source: Source, count: int) -> bool:
@@ -37,40 +34,30 @@ def predict_in_pieces(
     run: RunInto,
     source: Source,
     inputs: Sequence[np.ndarray],
+    size: int,
     workers: int,
     *,
-    work_per_piece: int = WORK_PER_PIECE,
-    min_samples: int = MIN_SAMPLES,
     equal: bool = False,
 ) -> list[np.ndarray]:
     """Outputs for all samples of a model that can be cut, made by `workers` threads.
-
-    Pieces are made up to twice as large, so that each worker has about as many.
 
     Args:
         run: runs a piece; called from several threads at once.
         source: the model.
         inputs: one array per input.
+        size: samples of a piece.
         workers: number of threads.
-        work_per_piece: multiply-adds, roughly.
-        min_samples: of a piece, however much work they are, if there are so many for each worker.
-        equal: make all pieces equally large, for which the last may compute samples again. Their
-            size is a power of two, the same for any larger number of samples.
+        equal: make all pieces equally large, for which the last may compute samples again.
     """
     count = len(inputs[0])
-    size = min(max(work_per_piece // source.multiply_adds, min_samples), MAX_SAMPLES)
-    if equal:
-        size = min(1 << (size.bit_length() - 1), math.ceil(count / workers))
-    else:
-        rounds = max(count // (size * workers), 1)
-        size = math.ceil(count / (rounds * workers))
+    size = min(size, count)
     outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in source.outputs]
     # Taking the next item of this iterator is atomic.
     starts = iter(range(0, count, size))
 
     def work() -> None:
         for start in starts:
-            first = max(min(start, count - size), 0) if equal else start
+            first = min(start, count - size) if equal else start
             part = slice(first, first + size)
             results = [y[part] for y in outputs]
             if first < start:  # Another thread may be writing the samples before `start`.

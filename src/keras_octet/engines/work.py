@@ -13,7 +13,7 @@ from keras_octet.layers import Constant, QuantizedLayer, stateful_layers
 # What one value of an output costs beside its sum of products, in multiply-adds.
 _PER_VALUE = 8
 # So many multiply-adds of `Dense` on vectors, in a batch, take as long as one of a convolution.
-_OF_VECTORS = 4
+_OF_VECTORS = 16
 
 
 def multiply_adds(model: keras.Model) -> int:
