@@ -14,7 +14,6 @@ import keras_octet as ko
 from keras_octet.cores import multiplies_bytes_exactly
 from keras_octet.engines.auto import deviation
 from keras_octet.engines.openvino import OpenVINOProgram
-from keras_octet.engines.openvino_graph import in_int8_form
 from tests.engines.test_litert import program_of as litert_program
 from tests.engines.test_litert import source_of
 from tests.models import MODELS, make
@@ -92,82 +91,6 @@ def test_what_is_joined_is_rounded_once():
     kinds = [kind for kind, _ in kinds_of_kernels(program)]
     assert kinds.count("Convolution") == 3
     assert kinds.count("Subgraph") == 2  # to round the input, and to scale the output
-
-
-class Graph:
-    """Of float32 values of shape `(1, 1, 4, 4)` and roundings to 256 values."""
-
-    def __init__(self):
-        self.opset = openvino.opset8
-        self.x = self.opset.parameter([1, 1, 4, 4], np.float32)
-
-    def rounded(self, y, low=-1, high=1, to=None, levels=256):
-        ends = [np.float32(v) for v in (low, high, *(to or (low, high)))]
-        return self.opset.fake_quantize(y, *ends, levels)
-
-    def joined(self, *arrays):
-        return self.opset.concat(list(arrays), 1)
-
-    def roundings(self, *results):
-        """How many stay; and the values do."""
-        model = openvino.Model(list(results), [self.x])
-        data = np.random.default_rng(0).normal(size=(1, 1, 4, 4)).astype(np.float32)
-        core = openvino.Core()
-
-        def run():
-            compiled = core.compile_model(model.clone(), "CPU", {"LP_TRANSFORMS_MODE": "NO"})
-            return [y.copy() for y in compiled([data]).values()]
-
-        before = run()
-        in_int8_form(openvino, model)
-        for a, b in zip(before, run(), strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
-        return sum(n.get_type_name() == "FakeQuantize" for n in model.get_ordered_ops())
-
-
-def test_rounding_the_same_again_is_taken_out():
-    g = Graph()
-    x, opset = g.rounded(g.x), g.opset
-    assert g.roundings(g.rounded(x)) == 1
-    assert g.roundings(g.rounded(g.joined(x, x))) == 1
-    assert g.roundings(g.rounded(g.joined(x, g.rounded(opset.relu(g.x))))) == 2
-    pool = opset.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2])
-    assert g.roundings(g.rounded(pool.output(0))) == 1
-    turned = opset.transpose(x, np.array([0, 2, 3, 1]))
-    assert g.roundings(g.rounded(turned)) == 1
-    assert g.roundings(g.rounded(opset.reshape(turned, np.array([4, 4]), False))) == 1
-    assert g.roundings(g.rounded(g.joined(g.rounded(turned), turned))) == 1
-    sliced = opset.strided_slice(
-        x, np.zeros(4, int), np.full(4, 2), np.ones(4, int), [0] * 4, [0] * 4
-    )
-    assert g.roundings(g.rounded(sliced)) == 1
-    squeezed = opset.squeeze(x, np.array([0]))
-    assert g.roundings(g.rounded(squeezed)) == 1
-    assert g.roundings(g.rounded(opset.unsqueeze(squeezed, np.array([0])))) == 1
-    # What is taken out may be an output, and beside it what it rounded.
-    assert g.roundings(turned, g.rounded(turned)) == 1
-    # From integers to the grid, moved, and rounded to the grid.
-    integers = g.rounded(g.x, -128, 127, to=(-1, 1))
-    assert g.roundings(g.rounded(g.joined(integers, integers))) == 1
-
-
-def test_rounding_that_changes_values_stays():
-    g = Graph()
-    x, opset = g.rounded(g.x), g.opset
-    assert g.roundings(g.rounded(g.joined(x, x), -1, 2)) == 2
-    assert g.roundings(g.rounded(g.joined(x, x), levels=16)) == 2
-    assert g.roundings(g.rounded(g.joined(x, x), to=(-2, 2))) == 2
-    assert g.roundings(g.rounded(g.joined(x, g.x))) == 2
-    assert g.roundings(g.rounded(g.joined(x, g.rounded(g.x, -1, 2)))) == 3
-    constant = opset.constant(np.full((1, 1, 4, 4), 5, np.float32))
-    assert g.roundings(g.rounded(g.joined(x, constant))) == 2
-    assert g.roundings(g.rounded(opset.relu(x))) == 2
-    scaled = g.rounded(g.x, to=(-2, 2))
-    assert g.roundings(g.rounded(g.joined(scaled, scaled), to=(-2, 2))) == 2
-    each = np.linspace(1, 2, 4, dtype=np.float32)
-    channels = opset.fake_quantize(x, -each, each, -each, each, 256)
-    again = opset.fake_quantize(g.joined(channels, channels), -each, each, -each, each, 256)
-    assert g.roundings(again) == 3
 
 
 def test_pieces_of_equal_size(monkeypatch):

@@ -158,7 +158,8 @@ def _read(content: bytes) -> tuple[Any, Any]:
         path.write_bytes(content)
         try:
             model = core.read_model(path)
-            in_int8_form(openvino, model)
+            if multiplies_bytes_exactly():
+                in_int8_form(openvino, model)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read this model: {error}") from error
         return core, model

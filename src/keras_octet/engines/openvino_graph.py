@@ -5,7 +5,9 @@ Without these rewrites some convolutions, or the passages from int8 and back, ru
 - the reader scales depthwise weights and then changes their layout, and takes what comes out for
   float;
 - it rounds again what was rounded so and only moved since, and then convolutions do not round their
-  outputs themselves.
+  outputs themselves;
+- padding with the zero point is done in float32;
+- convolutions correct for zero points.
 """
 
 from __future__ import annotations
@@ -14,23 +16,23 @@ from typing import Any
 
 import numpy as np
 
-# Operations whose output has values of their first input, or of all for Concat, and no other.
-# (MaxPool's second output is of integers, which nothing rounds.)
-MOVES = {"Concat", "MaxPool", "Reshape", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
+from keras_octet.engines.openvino_zero_points import MOVES, without_zero_points
 
 Grid = tuple[float, float, int]
 """Lowest and highest value, and how many there are at equal distances."""
 
 
 def in_int8_form(openvino: Any, model: Any) -> None:
-    """Rewrite a model in place; its values stay.
+    """Rewrite a model in place; its outputs stay.
 
     Args:
         openvino: the package.
         model: an `openvino.Model`.
     """
     _scale_last(openvino, model)
+    _pad_in_pools(openvino, model)
     _round_once(model)
+    without_zero_points(openvino, model)
 
 
 def _scale_last(openvino: Any, model: Any) -> None:
@@ -85,6 +87,56 @@ def _round_once(model: Any) -> None:
             grids[node.get_name()] = grid
             if grid is not None and grid == before == ends:
                 node.output(0).replace(node.input_value(0))
+
+
+def _pad_in_pools(openvino: Any, model: Any) -> None:
+    """Let pools pad where a maximum is never what was padded with."""
+    for pool in model.get_ordered_ops():
+        if pool.get_type_name() != "MaxPool":
+            continue
+        pad = rounding = pool.input_value(0).get_node()
+        if rounding.get_type_name() == "FakeQuantize":
+            pad = rounding.input_value(0).get_node()
+        if pad.get_type_name() != "Pad" or not _is_least(pad):
+            continue
+        rounded = pad.input_value(0).get_node()
+        if rounding is not pad and not _same_grids(rounding, rounded):
+            continue
+        begin, end = (x.get_node().data.tolist() for x in pad.input_values()[1:3])
+        attributes = pool.get_attributes()
+        sizes = attributes["kernel"]
+        explicit = attributes["auto_pad"] in ("explicit", "valid")
+        padded = [*attributes["pads_begin"], *attributes["pads_end"]]
+        if (
+            explicit
+            and not any(padded)
+            and not any([*begin[:2], *end[:2]])
+            and set(attributes.get("dilations", [1])) == {1}
+            and all(0 <= x < n for x, n in zip(begin[2:] + end[2:], sizes + sizes, strict=True))
+        ):
+            strides = attributes["strides"]
+            new = openvino.opset1.max_pool(rounded, strides, begin[2:], end[2:], sizes)
+            pool.output(0).replace(new.output(0))
+
+
+def _is_least(pad: Any) -> bool:
+    """Whether a constant is padded that no value of a rounded activation is less than."""
+    inputs = [x.get_node() for x in pad.input_values()]
+    if (
+        pad.get_attributes()["pad_mode"] != "constant"
+        or inputs[0].get_type_name() != "FakeQuantize"
+    ):
+        return False
+    if any(x.get_type_name() != "Constant" for x in inputs[1:]):
+        return False
+    activation = inputs[0].input_value(0).get_node()
+    least = {"Relu": 0.0, "Clamp": activation.get_attributes().get("min")}
+    return inputs[3].data.item() == least.get(activation.get_type_name())
+
+
+def _same_grids(first: Any, second: Any) -> bool:
+    ends = _ends_and_grid(first)
+    return None not in ends and ends == _ends_and_grid(second)
 
 
 def _ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:

@@ -1,0 +1,155 @@
+"""Zero points taken out of an OpenVINO graph, so that its convolutions need not correct for them.
+
+What is rounded to a grid that begins at `low` is held as its distance from `low`, the zero point of
+which is 0. Whatever reads it makes up for that by a constant that it has anyway: a convolution
+without padding by its bias, a rounding by its ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# Operations whose output has values of their first input, or of all for Concat, and no other.
+# (MaxPool's second output is of integers, which nothing rounds.)
+MOVES = {"Concat", "MaxPool", "Reshape", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
+
+
+def without_zero_points(openvino: Any, model: Any) -> None:
+    """Rewrite a model in place, but for what an operation reads that cannot make up for it.
+
+    Args:
+        openvino: the package.
+        model: an `openvino.Model`.
+    """
+    seen: set[str] = set()
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize" and node.get_name() not in seen:
+            group = _Group(node)
+            seen |= group.names
+            if group.low:
+                group.shift(openvino)
+
+
+class _Group:
+    """Roundings, and the operations on what they give, that can only be shifted together.
+
+    Attributes:
+        names: of them.
+        low: where all grids begin; None if the group cannot be shifted.
+    """
+
+    def __init__(self, rounding: Any) -> None:
+        self.names: set[str] = set()
+        self.low = _low(rounding)
+        self._roundings: list[Any] = []
+        self._convolutions: list[Any] = []
+        self._later_roundings: list[Any] = []
+        members = [rounding]
+        while members:
+            node = members.pop()
+            if node.get_name() in self.names:
+                continue
+            self.names.add(node.get_name())
+            if node.get_type_name() == "FakeQuantize":
+                self._roundings.append(node)
+                if _low(node) != self.low:
+                    self.low = None
+            elif _keeps_offset(node):
+                joined = node.get_type_name() == "Concat"
+                members += [x.get_node() for x in node.input_values()[: None if joined else 1]]
+            else:
+                self.low = None
+                continue
+            for reader in node.output(0).get_target_inputs():
+                if _keeps_offset(reader.get_node()):
+                    members.append(reader.get_node())
+                else:
+                    self._add_reader(reader)
+
+    def _add_reader(self, reader: Any) -> None:
+        node = reader.get_node()
+        kind = node.get_type_name()
+        if kind == "Add":
+            roundings = [x.get_node() for x in node.output(0).get_target_inputs()]
+        else:
+            roundings = [node]
+        if kind.endswith("Convolution") and _of_ones(node) is not None:
+            self._convolutions.append(node)
+        elif all(x.get_type_name() == "FakeQuantize" for x in roundings):
+            self._later_roundings += roundings
+        else:
+            self.low = None
+
+    def shift(self, openvino: Any) -> None:
+        def change(node: Any, number: int, by: np.ndarray | float) -> None:
+            values = node.input_value(number).get_node().data.astype(np.float64) + by
+            constant = openvino.opset1.constant(values.astype(np.float32))
+            node.input(number).replace_source_output(constant.output(0))
+
+        for node in self._roundings:
+            for end_of_grid in (3, 4):
+                change(node, end_of_grid, -self.low)
+        for node in self._later_roundings:
+            for end in (1, 2):
+                change(node, end, -self.low)
+        for node in self._convolutions:
+            change(_bias_of(node), 1, self.low * _of_ones(node))
+
+
+def _low(rounding: Any) -> float | None:
+    """Where the grid begins, of 256 values and the same for all channels."""
+    ends = [x.get_node() for x in rounding.input_values()[1:]]
+    if any(x.get_type_name() != "Constant" or x.data.dtype != np.float32 for x in ends):
+        return None
+    if rounding.get_attributes()["levels"] != 256 or ends[2].data.size != 1:
+        return None
+    return float(ends[2].data.item())
+
+
+def _keeps_offset(node: Any) -> bool:
+    """Whether a constant that is added to the input is added to the output."""
+    kind = node.get_type_name()
+    if kind == "AvgPool":
+        attributes = node.get_attributes()
+        return attributes["exclude-pad"] or not any(
+            (*attributes["pads_begin"], *attributes["pads_end"])
+        )
+    return kind in MOVES or kind == "ReduceMean"
+
+
+def _bias_of(convolution: Any) -> Any:
+    """The sum with a constant per channel that alone reads a convolution; None without."""
+    readers = [x.get_node() for x in convolution.output(0).get_target_inputs()]
+    if [x.get_type_name() for x in readers] != ["Add"]:
+        return None
+    (node,) = readers
+    bias = node.input_value(1).get_node()
+    return node if bias.get_type_name() == "Constant" and bias.data.dtype == np.float32 else None
+
+
+def _of_ones(convolution: Any) -> np.ndarray | None:
+    """What a convolution gives for ones, of shape (1, channels, 1, ...).
+
+    None if its padding makes that differ between positions, its weights are in no form that is
+    known here, or it has no bias.
+    """
+    node = convolution.input_value(1).get_node()
+    if node.get_type_name() != "Multiply" or _bias_of(convolution) is None:
+        return None
+    integers, scale = (x.get_node() for x in node.input_values())
+    if integers.get_type_name() == "Convert":
+        integers = integers.input_value(0).get_node()
+    if {integers.get_type_name(), scale.get_type_name()} != {"Constant"}:
+        return None
+    weights = integers.data.astype(np.float64) * scale.data
+    attributes = convolution.get_attributes()
+    num_axes = len(attributes["strides"])
+    if attributes["auto_pad"] in ("same_upper", "same_lower"):
+        if set(weights.shape[-num_axes:]) != {1}:
+            return None
+    elif any((*attributes["pads_begin"], *attributes["pads_end"])):
+        return None
+    sums = weights.sum(axis=tuple(range(-num_axes - 1, 0)))
+    return sums.reshape(1, -1, *[1] * num_axes)

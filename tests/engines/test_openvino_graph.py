@@ -1,0 +1,192 @@
+"""OpenVINO's graphs are rewritten where they may be, and then give what they gave."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from keras_octet.engines.openvino_graph import in_int8_form
+
+openvino = pytest.importorskip("openvino")
+
+IN_FLOAT32 = {"LP_TRANSFORMS_MODE": "NO", "INFERENCE_PRECISION_HINT": "f32"}
+STEPS = ([1, 1], [0, 0], [0, 0], [1, 1])  # strides, pads, dilations
+
+
+class Graph:
+    """Of float32 values of shape `(1, channels, 4, 4)` and roundings to 256 values."""
+
+    def __init__(self, channels=1):
+        self.opset = openvino.opset8
+        self.x = self.opset.parameter([1, channels, 4, 4], np.float32)
+
+    def rounded(self, y, low=-1, high=1, to=None, levels=256):
+        ends = [np.float32(v) for v in (low, high, *(to or (low, high)))]
+        return self.opset.fake_quantize(y, *ends, levels)
+
+    def joined(self, *arrays):
+        return self.opset.concat(list(arrays), 1)
+
+    def convolved(self, y, size=1, strides=1, pad=0, auto_pad="explicit", groups=None, bias=True):
+        opset, channels = self.opset, y.get_output_shape(0)[1]
+        rng = np.random.default_rng(0)
+        shape = (3, channels) if groups is None else (groups, 2, channels // groups)
+        integers = opset.constant(rng.integers(-127, 128, (*shape, size, size)).astype(np.int8))
+        scales = rng.uniform(0.001, 0.01, (*shape[:-1], *[1] * 3)).astype(np.float32)
+        weights = opset.multiply(opset.convert(integers, "f32"), opset.constant(scales))
+        kind = opset.convolution if groups is None else opset.group_convolution
+        y = kind(y, weights, [strides] * 2, [pad] * 2, [pad] * 2, [1, 1], auto_pad)
+        values = rng.normal(size=(1, y.get_output_shape(0)[1], 1, 1)).astype(np.float32)
+        return opset.add(y, opset.constant(values)) if bias else y
+
+    def rewritten(self, *results):
+        """The model after its rewrites; the outputs are what they were."""
+        # Of the nodes that it needs: others may read the same.
+        model = openvino.Model(list(results), [self.x]).clone()
+        data = np.random.default_rng(0).normal(size=self.x.get_output_shape(0)).astype(np.float32)
+        core = openvino.Core()
+
+        def run():
+            compiled = core.compile_model(model.clone(), "CPU", IN_FLOAT32)
+            return [y.copy() for y in compiled([data]).values()]
+
+        before = run()
+        in_int8_form(openvino, model)
+        for a, b in zip(before, run(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+        return model
+
+    def kinds(self, *results):
+        """How many there are of each kind of operation."""
+        return Counter(x.get_type_name() for x in self.rewritten(*results).get_ordered_ops())
+
+    def roundings(self, *results):
+        return self.kinds(*results)["FakeQuantize"]
+
+    def lows(self, *results):
+        """Where the grids of the roundings begin, in their order."""
+        nodes = self.rewritten(*results).get_ordered_ops()
+        return [
+            round(x.input_value(3).get_node().data.item(), 3)
+            for x in nodes
+            if x.get_type_name() == "FakeQuantize"
+        ]
+
+
+def test_rounding_the_same_again_is_taken_out():
+    g = Graph()
+    x, opset = g.rounded(g.x), g.opset
+    assert g.roundings(g.rounded(x)) == 1
+    assert g.roundings(g.rounded(g.joined(x, x))) == 1
+    assert g.roundings(g.rounded(g.joined(x, g.rounded(opset.relu(g.x))))) == 2
+    pool = opset.max_pool(x, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2])
+    assert g.roundings(g.rounded(pool.output(0))) == 1
+    turned = opset.transpose(x, np.array([0, 2, 3, 1]))
+    assert g.roundings(g.rounded(turned)) == 1
+    assert g.roundings(g.rounded(opset.reshape(turned, np.array([4, 4]), False))) == 1
+    assert g.roundings(g.rounded(g.joined(g.rounded(turned), turned))) == 1
+    sliced = opset.strided_slice(
+        x, np.zeros(4, int), np.full(4, 2), np.ones(4, int), [0] * 4, [0] * 4
+    )
+    assert g.roundings(g.rounded(sliced)) == 1
+    squeezed = opset.squeeze(x, np.array([0]))
+    assert g.roundings(g.rounded(squeezed)) == 1
+    assert g.roundings(g.rounded(opset.unsqueeze(squeezed, np.array([0])))) == 1
+    # What is taken out may be an output, and beside it what it rounded.
+    assert g.roundings(turned, g.rounded(turned)) == 1
+    # From integers to the grid, moved, and rounded to the grid.
+    integers = g.rounded(g.x, -128, 127, to=(-1, 1))
+    assert g.roundings(g.rounded(g.joined(integers, integers))) == 1
+
+
+def test_rounding_that_changes_values_stays():
+    g = Graph()
+    x, opset = g.rounded(g.x), g.opset
+    assert g.roundings(g.rounded(g.joined(x, x), -1, 2)) == 2
+    assert g.roundings(g.rounded(g.joined(x, x), levels=16)) == 2
+    assert g.roundings(g.rounded(g.joined(x, x), to=(-2, 2))) == 2
+    assert g.roundings(g.rounded(g.joined(x, g.x))) == 2
+    assert g.roundings(g.rounded(g.joined(x, g.rounded(g.x, -1, 2.1)))) == 3
+    constant = opset.constant(np.full((1, 1, 4, 4), 5, np.float32))
+    assert g.roundings(g.rounded(g.joined(x, constant))) == 2
+    assert g.roundings(g.rounded(opset.relu(x))) == 2
+    scaled = g.rounded(g.x, to=(-2, 2))
+    assert g.roundings(g.rounded(g.joined(scaled, scaled), to=(-2, 2))) == 2
+    each = np.linspace(1, 2, 4, dtype=np.float32)
+    channels = opset.fake_quantize(x, -each, each, -each, each, 256)
+    again = opset.fake_quantize(g.joined(channels, channels), -each, each, -each, each, 256)
+    assert g.roundings(again) == 3
+
+
+def test_pools_pad_where_nothing_is_less():
+    g = Graph()
+    opset = g.opset
+    relu, clamp = opset.relu(g.x), opset.clamp(g.x, 0.0, 0.5)
+
+    def pads(x, value=0.0, mode="constant", begin=(0, 0, 1, 1), kernel=3, again=(-1, 1), own=0):
+        y = opset.pad(x, np.array(begin), np.array([0, 0, 0, 2]), mode, np.float32(value))
+        y = g.rounded(y, *again) if again else y
+        y = opset.max_pool(y, [2, 2], [1, 1], [own] * 2, [own] * 2, [kernel] * 2).output(0)
+        return g.kinds(opset.relu(y))["Pad"]
+
+    for activation in (relu, clamp):
+        assert pads(g.rounded(activation)) == 0
+        assert pads(g.rounded(activation), again=None) == 0
+    assert pads(g.rounded(g.x)) == 1  # of which some are negative
+    assert pads(g.rounded(opset.clamp(g.x, -0.5, 0.5))) == 1
+    assert pads(relu) == 1
+    assert pads(g.rounded(relu), value=0.5) == 1
+    assert pads(g.rounded(relu), mode="reflect") == 1
+    assert pads(g.rounded(relu), begin=(0, 1, 1, 1)) == 1
+    assert pads(g.rounded(relu), begin=(0, 0, 2, 0), kernel=2) == 1  # windows of padding only
+    assert pads(g.rounded(relu), again=(-1, 2)) == 1
+    assert pads(g.rounded(relu), own=1) == 1
+
+
+def test_zero_points_go_where_readers_make_up_for_them():
+    g = Graph(channels=4)
+    opset = g.opset
+    x = g.rounded(g.x, -1.2, 1)
+    assert g.lows(g.convolved(x)) == [0]
+    assert g.lows(g.convolved(x, size=3, strides=2)) == [0]
+    assert g.lows(g.convolved(x, strides=2, auto_pad="same_upper")) == [0]
+    assert g.lows(g.convolved(x, groups=2)) == [0]
+    assert g.lows(opset.add(opset.relu(g.convolved(x)), g.convolved(x, size=3, pad=0, strides=3)))
+    assert g.lows(g.rounded(g.convolved(x), -3, 2)) == [0, -3]
+    assert g.lows(g.convolved(g.rounded(opset.relu(x), 0, 2))) == [-1.2, 0]
+    # Moved, joined with another that begins there, averaged; added, to itself too.
+    more = g.rounded(opset.relu(g.x), -1.2, 2)
+    assert g.lows(g.convolved(g.joined(x, opset.transpose(more, np.array([0, 1, 3, 2]))))) == [0, 0]
+    mean = opset.reduce_mean(x, np.array([2, 3]), True)
+    assert g.lows(g.rounded(mean)) == [0, -1]
+    inner = opset.avg_pool(x, [1, 1], [1, 1], [1, 1], [2, 2], True)
+    assert g.lows(g.convolved(inner)) == [0]
+    assert g.lows(g.rounded(opset.add(x, x))) == [0, -1]
+    other = g.rounded(g.x, -0.7, 2)
+    assert g.lows(g.rounded(opset.add(x, other))) == [0, 0, -1]
+    assert g.lows(g.convolved(x), g.rounded(opset.add(x, other))) == [0, 0, -1]
+
+
+def test_zero_points_stay_where_a_reader_does_not():
+    g = Graph(channels=4)
+    opset = g.opset
+    x = g.rounded(g.x, -1.2, 1)
+    for y in (
+        x,
+        opset.relu(x),
+        opset.multiply(x, opset.relu(g.x)),
+        opset.relu(opset.add(x, g.x)),
+        g.convolved(x, size=3, pad=1),
+        g.convolved(x, size=3, auto_pad="same_upper"),
+        g.convolved(x, groups=2, size=3, pad=1),
+        g.convolved(x, bias=False),
+        opset.convolution(x, opset.relu(opset.constant(np.ones((3, 4, 1, 1), np.float32))), *STEPS),
+        g.convolved(g.joined(x, opset.relu(g.x))),
+        g.convolved(opset.avg_pool(x, [1, 1], [1, 1], [1, 1], [2, 2], False)),
+    ):
+        assert g.lows(y) == [-1.2]
+        assert g.lows(g.convolved(x), y) == [-1.2]
+    assert sorted(g.lows(g.convolved(g.joined(x, g.rounded(g.x, -1.1, 1))))) == [-1.2, -1.1]
+    assert g.lows(g.convolved(g.rounded(g.x, -1.2, 1, levels=16))) == [-1.2]
