@@ -112,8 +112,8 @@ def test_rounding_that_changes_values_stays():
     constant = opset.constant(np.full((1, 1, 4, 4), 5, np.float32))
     assert g.roundings(g.rounded(g.joined(x, constant))) == 2
     assert g.roundings(g.rounded(opset.relu(x))) == 2
-    scaled = g.rounded(g.x, to=(-2, 2))
-    assert g.roundings(g.rounded(g.joined(scaled, scaled), to=(-2, 2))) == 2
+    scaled = g.rounded(g.x, to=(-3, 3))
+    assert g.roundings(g.rounded(g.joined(scaled, scaled), to=(-3, 3))) == 2
     each = np.linspace(1, 2, 4, dtype=np.float32)
     channels = opset.fake_quantize(x, -each, each, -each, each, 256)
     again = opset.fake_quantize(g.joined(channels, channels), -each, each, -each, each, 256)

@@ -37,14 +37,14 @@ class _Group:
 
     Attributes:
         names: of them.
-        low: where all grids begin; None if the group cannot be shifted.
+        low: where all grids begin; 0 if the group cannot be shifted.
     """
 
     def __init__(self, rounding: Any) -> None:
         self.names: set[str] = set()
         self.low = _low(rounding)
         self._roundings: list[Any] = []
-        self._convolutions: list[Any] = []
+        self._biases: list[tuple[Any, np.ndarray]] = []  # and what their convolutions make of ones
         self._later_roundings: list[Any] = []
         members = [rounding]
         while members:
@@ -55,12 +55,12 @@ class _Group:
             if node.get_type_name() == "FakeQuantize":
                 self._roundings.append(node)
                 if _low(node) != self.low:
-                    self.low = None
+                    self.low = 0.0
             elif _keeps_offset(node):
                 joined = node.get_type_name() == "Concat"
                 members += [x.get_node() for x in node.input_values()[: None if joined else 1]]
             else:
-                self.low = None
+                self.low = 0.0
                 continue
             for reader in node.output(0).get_target_inputs():
                 if _keeps_offset(reader.get_node()):
@@ -75,12 +75,13 @@ class _Group:
             roundings = [x.get_node() for x in node.output(0).get_target_inputs()]
         else:
             roundings = [node]
-        if kind.endswith("Convolution") and _of_ones(node) is not None:
-            self._convolutions.append(node)
-        elif all(x.get_type_name() == "FakeQuantize" for x in roundings):
+        ones = _of_ones(node) if kind.endswith("Convolution") else None
+        if ones is not None:
+            self._biases.append((_bias_of(node), ones))
+        elif all(x.get_type_name() == "FakeQuantize" and _ends(x) for x in roundings):
             self._later_roundings += roundings
         else:
-            self.low = None
+            self.low = 0.0
 
     def shift(self, openvino: Any) -> None:
         def change(node: Any, number: int, by: np.ndarray | float) -> None:
@@ -94,18 +95,23 @@ class _Group:
         for node in self._later_roundings:
             for end in (1, 2):
                 change(node, end, -self.low)
-        for node in self._convolutions:
-            change(_bias_of(node), 1, self.low * _of_ones(node))
+        for node, ones in self._biases:
+            change(node, 1, self.low * ones)
 
 
-def _low(rounding: Any) -> float | None:
-    """Where the grid begins, of 256 values and the same for all channels."""
-    ends = [x.get_node() for x in rounding.input_values()[1:]]
-    if any(x.get_type_name() != "Constant" or x.data.dtype != np.float32 for x in ends):
-        return None
-    if rounding.get_attributes()["levels"] != 256 or ends[2].data.size != 1:
-        return None
-    return float(ends[2].data.item())
+def _low(rounding: Any) -> float:
+    """Where the grid begins; 0 if it is not of 256 values or differs between channels."""
+    ends = _ends(rounding)
+    if rounding.get_attributes()["levels"] != 256 or not ends or ends[2].size != 1:
+        return 0.0
+    return float(ends[2].item())
+
+
+def _ends(rounding: Any) -> list[np.ndarray]:
+    """From where to where it takes values, and to which; none if that is not constant."""
+    nodes = [x.get_node() for x in rounding.input_values()[1:]]
+    constant = all(x.get_type_name() == "Constant" for x in nodes)
+    return [x.data for x in nodes] if constant else []
 
 
 def _keeps_offset(node: Any) -> bool:
