@@ -137,6 +137,7 @@ def test_pools_pad_where_nothing_is_less():
     assert pads(g.rounded(g.x)) == 1  # of which some are negative
     assert pads(g.rounded(opset.clamp(g.x, -0.5, 0.5))) == 1
     assert pads(relu) == 1
+    assert pads(opset.negative(relu)) == 1
     assert pads(g.rounded(relu), value=0.5) == 1
     assert pads(g.rounded(relu), mode="reflect") == 1
     assert pads(g.rounded(relu), begin=(0, 1, 1, 1)) == 1
@@ -173,6 +174,7 @@ def test_zero_points_stay_where_a_reader_does_not():
     g = Graph(channels=4)
     opset = g.opset
     x = g.rounded(g.x, -1.2, 1)
+    ones = np.ones((3, 4, 1, 1), np.float32)
     for y in (
         x,
         opset.relu(x),
@@ -182,7 +184,7 @@ def test_zero_points_stay_where_a_reader_does_not():
         g.convolved(x, size=3, auto_pad="same_upper"),
         g.convolved(x, groups=2, size=3, pad=1),
         g.convolved(x, bias=False),
-        opset.convolution(x, opset.relu(opset.constant(np.ones((3, 4, 1, 1), np.float32))), *STEPS),
+        opset.add(opset.convolution(x, opset.relu(ones), *STEPS), opset.constant(ones[:1, :3])),
         g.convolved(g.joined(x, opset.relu(g.x))),
         g.convolved(opset.avg_pool(x, [1, 1], [1, 1], [1, 1], [2, 2], False)),
     ):
