@@ -250,6 +250,8 @@ class QuantizedModel(ExportableModel):
 
     def _run(self, x: Any, observable: bool = False) -> Any:
         """Outputs as NumPy arrays from the engine, or None where the Keras layers must run."""
+        if self._engine == "keras" or self._fits_in_progress:
+            return None  # before a tensor on another device is copied
         arrays = to_arrays(x)
         runner = None if arrays is None else self._compiled()
         if runner is None or (observable and is_observed(runner.float_variables)):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import keras
@@ -84,6 +85,26 @@ def test_a_thread_gets_the_interpreter_it_had(model, samples, monkeypatch):
         assert pool._idle_one(first.shapes) is first
 
 
+def test_threads_that_share_an_interpreter_have_it_in_turn(model, samples):
+    pool = LiteRTProgram(model.to_tflite(), 1)._pool(1)
+    pool._limit = 1
+    counts = [0, 0, 0]
+    end = time.monotonic() + 1
+
+    def work(number):
+        while time.monotonic() < end:
+            pool.run([samples[:1]])
+            counts[number] += 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert min(counts) > max(counts) / 5
+    assert pool._made == len(pool._idle) == 1
+
+
 @pytest.mark.parametrize("num_threads", [None, 1, 2, 5])
 @pytest.mark.parametrize("count", [1, 2, 3, 31, 120])
 def test_predict_gives_what_calls_give(model, samples, expected, count, num_threads):
@@ -142,6 +163,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
 
 def test_one_sample_has_all_threads(model, samples, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
     for limit, threads in ((0, 2), (10**9, 1)):
         monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", limit)
         for use in ("predict", "call"):
@@ -243,7 +265,7 @@ def test_a_forked_child_predicts(model, samples, tmp_path):
 import os, sys
 import keras, numpy as np
 from keras_octet.engines.base import Source
-from keras_octet.engines.litert import LiteRTProgram, _Pool
+from keras_octet.engines.litert import LiteRTProgram
 x = np.load("x.npy")
 output = keras.KerasTensor((None, 4))
 source = Source(

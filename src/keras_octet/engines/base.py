@@ -69,8 +69,8 @@ class Source:
 class Program(Protocol):
     """A compiled model; safe to call from several threads at once.
 
-    Inputs are arrays, batch first, that are cast to the dtypes of the model's inputs. Outputs are
-    new arrays that nobody else holds.
+    Inputs are arrays of one sample or more, batch first, that are cast to the dtypes of the model's
+    inputs. Outputs are new arrays that nobody else holds.
     """
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

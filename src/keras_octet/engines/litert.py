@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_octet.cores import num_cores
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source, in_batches
-from keras_octet.engines.pieces import MIN_SAMPLES, can_cut, is_serial, predict_in_pieces
+from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError, ExportError
 from keras_octet.tflite.info import State
 
@@ -28,8 +28,10 @@ LITTLE_WORK = 8_000_000
 # Otherwise each core runs pieces of about this much work: enough that the call itself costs little,
 # and so little that a thread that wakes late leaves the others more of them.
 WORK_PER_PIECE = 15_000_000
-# Of the inputs and outputs of a call, which are copied: so much stays in the cache of a core.
+# Of a call's inputs and outputs, which are copied: about so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
+# Fewer samples do not fill the kernels' tiles.
+MIN_SAMPLES = 8
 
 
 class LiteRTProgram:
@@ -92,7 +94,7 @@ class LiteRTProgram:
 
 
 def _samples_in_cache(inputs: Sequence[np.ndarray], source: Source) -> int:
-    """How many samples to run in one call."""
+    """About how many samples a call has at most."""
     results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
     size = sum(x.nbytes for x in inputs) // len(inputs[0]) + results
     return max(BYTES_IN_CACHE // size, MIN_SAMPLES)
@@ -165,7 +167,7 @@ class _Pool:
         _pools.add(self)
 
     def _start(self) -> None:
-        # The most recently used last. Threads append and remove without the lock, which is atomic.
+        # The most recently used last. Threads append and remove without the lock: both are atomic.
         self._idle: list[_Interpreter] = []
         self._made = 0
         self._num_waiting = 0
@@ -176,7 +178,8 @@ class _Pool:
     ) -> list[np.ndarray]:
         """Run on `inputs`; results go to `outputs`, or to new arrays."""
         shapes = tuple([x.shape for x in inputs])
-        interpreter = self._idle_one(shapes) or self._another(shapes)
+        interpreter = None if self._num_waiting else self._idle_one(shapes)
+        interpreter = interpreter or self._another(shapes)
         try:
             if interpreter is None:
                 interpreter = _Interpreter(self._model, self._num_threads, self._states)
@@ -193,9 +196,9 @@ class _Pool:
         return results
 
     def _idle_one(self, shapes: Shapes) -> _Interpreter | None:
-        """An idle interpreter with these shapes, taken from the others.
+        """An interpreter with these shapes, which is idle no more; None without.
 
-        At best the one this thread had before, whose memory its core may have in its cache.
+        It is at best the one this thread had before, whose memory its core may have in its cache.
         """
         thread = threading.get_ident()
         while fitting := [x for x in self._idle if x.shapes == shapes]:
@@ -212,6 +215,8 @@ class _Pool:
         with self._changed:
             self._num_waiting += 1  # before looking, so that whoever gives one later notifies
             try:
+                if self._num_waiting > 1:
+                    self._changed.wait()  # behind those that came before
                 while True:
                     fitting = self._idle_one(shapes)
                     if fitting is not None:
@@ -223,6 +228,9 @@ class _Pool:
                         return self._idle.pop(0)
                     except IndexError:
                         self._changed.wait()
+            except BaseException:
+                self._changed.notify()  # what this thread was woken for is another's
+                raise
             finally:
                 self._num_waiting -= 1
 
@@ -233,7 +241,8 @@ class _Pool:
             if not self._num_waiting:
                 return
         with self._changed:
-            self._made -= interpreter is None
+            if interpreter is None:
+                self._made -= 1
             self._changed.notify()
 
     def forget(self) -> None:

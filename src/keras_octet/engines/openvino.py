@@ -158,7 +158,7 @@ def _read(content: bytes) -> tuple[Any, Any]:
         path.write_bytes(content)
         try:
             model = core.read_model(path)
-            if multiplies_bytes_exactly():
+            if multiplies_bytes_exactly():  # otherwise it computes in float32
                 in_int8_form(openvino, model)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read this model: {error}") from error

@@ -1,6 +1,7 @@
 """A model as OpenVINO's reader of `.tflite` makes it, in the form that its int8 kernels take.
 
-Without these rewrites some convolutions, or the passages from int8 and back, run in float32:
+Without these rewrites some convolutions, or the passages from int8 and back, run in float32, or
+take longer:
 
 - the reader scales depthwise weights and then changes their layout, and takes what comes out for
   float;
@@ -16,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_octet.engines.openvino_zero_points import MOVES, without_zero_points
+from keras_octet.engines.openvino_zero_points import MOVES, is_int8, without_zero_points
 
 Grid = tuple[float, float, int]
 """Lowest and highest value, and how many there are at equal distances."""
 
 
 def in_int8_form(openvino: Any, model: Any) -> None:
-    """Rewrite a model in place; its outputs stay.
+    """Rewrite a model in place; its outputs stay, but for values halfway between two steps.
 
     Args:
         openvino: the package.
@@ -54,7 +55,7 @@ def _with_scales_last(openvino: Any, node: Any) -> Any:
         return None
     integers, scale = node.input_value(0).get_node(), node.input_value(1).get_node()
     values = integers.input_value(0).get_node() if integers.get_type_name() == "Convert" else None
-    if values is None or {values.get_type_name(), scale.get_type_name()} != {"Constant"}:
+    if values is None or not is_int8(values) or scale.get_type_name() != "Constant":
         return None
     arrays = [values.data, np.broadcast_to(scale.data, values.data.shape)]
     for move in reversed(moves):
@@ -66,7 +67,7 @@ def _with_scales_last(openvino: Any, node: Any) -> Any:
     kernel, scales = (np.ascontiguousarray(array) for array in arrays)
     one_each = tuple([slice(1)] * (scales.ndim - 2))  # of (groups, outputs of each, ...)
     per_channel = np.ascontiguousarray(scales[:, :, *one_each])
-    if kernel.dtype != np.int8 or (scales != per_channel).any():
+    if (scales != per_channel).any():
         return None
     opset = openvino.opset1
     real = opset.convert(opset.constant(kernel), openvino.Type.f32)
@@ -90,7 +91,7 @@ def _round_once(model: Any) -> None:
 
 
 def _pad_in_pools(openvino: Any, model: Any) -> None:
-    """Let pools pad where a maximum is never what was padded with."""
+    """Let pools pad where no value is less than what was padded with."""
     for pool in model.get_ordered_ops():
         if pool.get_type_name() != "MaxPool":
             continue
@@ -106,9 +107,11 @@ def _pad_in_pools(openvino: Any, model: Any) -> None:
         attributes = pool.get_attributes()
         sizes = attributes["kernel"]
         explicit = attributes["auto_pad"] in ("explicit", "valid")
+        rounds_down = attributes["rounding_type"] == "floor"
         padded = [*attributes["pads_begin"], *attributes["pads_end"]]
         if (
             explicit
+            and rounds_down
             and not any(padded)
             and not any([*begin[:2], *end[:2]])
             and set(attributes.get("dilations", [1])) == {1}
@@ -127,7 +130,7 @@ def _is_least(pad: Any) -> bool:
         or inputs[0].get_type_name() != "FakeQuantize"
     ):
         return False
-    if any(x.get_type_name() != "Constant" for x in inputs[1:]):
+    if [x.get_type_name() for x in inputs[1:]] != ["Constant"] * 3:
         return False
     activation = inputs[0].input_value(0).get_node()
     least = {"Relu": 0.0, "Clamp": activation.get_attributes().get("min")}

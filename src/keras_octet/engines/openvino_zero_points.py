@@ -118,10 +118,7 @@ def _keeps_offset(node: Any) -> bool:
     """Whether a constant that is added to the input is added to the output."""
     kind = node.get_type_name()
     if kind == "AvgPool":
-        attributes = node.get_attributes()
-        return attributes["exclude-pad"] or not any(
-            (*attributes["pads_begin"], *attributes["pads_end"])
-        )
+        return node.get_attributes()["exclude-pad"]
     return kind in MOVES or kind == "ReduceMean"
 
 
@@ -133,6 +130,14 @@ def _bias_of(convolution: Any) -> Any:
     (node,) = readers
     bias = node.input_value(1).get_node()
     return node if bias.get_type_name() == "Constant" and bias.data.dtype == np.float32 else None
+
+
+def is_int8(node: Any) -> bool:
+    """Whether a node is a constant with a value in each byte."""
+    return (
+        node.get_type_name() == "Constant"
+        and node.get_output_element_type(0).get_type_name() == "i8"
+    )
 
 
 def _of_ones(convolution: Any) -> np.ndarray | None:
@@ -147,7 +152,7 @@ def _of_ones(convolution: Any) -> np.ndarray | None:
     integers, scale = (x.get_node() for x in node.input_values())
     if integers.get_type_name() == "Convert":
         integers = integers.input_value(0).get_node()
-    if {integers.get_type_name(), scale.get_type_name()} != {"Constant"}:
+    if not is_int8(integers) or scale.get_type_name() != "Constant":
         return None
     weights = integers.data.astype(np.float64) * scale.data
     attributes = convolution.get_attributes()

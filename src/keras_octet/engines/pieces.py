@@ -1,4 +1,4 @@
-"""Many samples in pieces on all cores: how large the pieces are, and who runs them."""
+"""Many samples in pieces on all cores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ RunInto = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], object]
 
 # Multiply-adds. Waking a second thread costs about as much as it saves on this much work.
 SERIAL_WORK = 2_000_000
-# Fewer do not fill the kernels' tiles.
-MIN_SAMPLES = 8
 
 
 def is_serial(source: Source, count: int) -> bool:
