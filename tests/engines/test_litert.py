@@ -156,6 +156,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     assert sizes(120) == [60, 60]
     monkeypatch.setattr("keras_octet.engines.litert.BYTES_IN_CACHE", samples[:31].nbytes)
     assert sizes(120) == [30] * 4
+    assert sizes(119) == [60, 59]
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
     assert sizes(117) == [9] * 13
     assert sizes(1) == [1]

@@ -104,6 +104,12 @@ def test_pieces_of_equal_size(monkeypatch):
         for count in (100, 99, 8, 7, 3, 1):
             np.testing.assert_array_equal(program.predict([x[:count]], 32)[0], expected[:count])
         assert {shapes[0][0] for shapes, *_ in program._compiled} == {1, 3, 4, len(x)}
+    # However much work they are, some samples.
+    monkeypatch.setattr("keras_octet.engines.openvino.MAX_SAMPLES", 1024)
+    monkeypatch.setattr("keras_octet.engines.openvino.WORK_PER_PIECE", 0)
+    program = OpenVINOProgram(source_of(q), ko.EngineOptions(num_threads=2))
+    np.testing.assert_array_equal(program.predict([x[:100]], 32)[0], expected[:100])
+    assert [shapes[0][0] for shapes, *_ in program._compiled] == [16]
 
 
 def test_threads_share_a_program():

@@ -188,6 +188,7 @@ def test_zero_points_stay_where_a_reader_does_not():
     opset = g.opset
     x = g.rounded(g.x, -1.2, 1)
     ones = np.ones((3, 4, 1, 1), np.float32)
+    in_float = opset.multiply(opset.constant(ones), opset.constant(ones))
     for y in (
         x,
         opset.relu(x),
@@ -200,6 +201,7 @@ def test_zero_points_stay_where_a_reader_does_not():
         g.convolved(x, bits="i4"),
         g.convolved(x, groups=2, bits="i4"),
         opset.add(opset.convolution(x, opset.relu(ones), *STEPS), opset.constant(ones[:1, :3])),
+        opset.add(opset.convolution(x, in_float, *STEPS), opset.constant(ones[:1, :3])),
         g.convolved(g.joined(x, opset.relu(g.x))),
         g.convolved(opset.avg_pool(x, [1, 1], [1, 1], [1, 1], [2, 2], False)),
     ):

@@ -17,7 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_octet.engines.openvino_zero_points import MOVES, is_int8, without_zero_points
+from keras_octet.engines.openvino_zero_points import (
+    MOVES,
+    ends_of,
+    integers_and_scales,
+    without_zero_points,
+)
 
 Grid = tuple[float, float, int]
 """Lowest and highest value, and how many there are at equal distances."""
@@ -51,13 +56,10 @@ def _with_scales_last(openvino: Any, node: Any) -> Any:
     while node.get_type_name() in ("Reshape", "Transpose", "Unsqueeze"):
         moves.append(node)
         node = node.input_value(0).get_node()
-    if node.get_type_name() != "Multiply":
+    factors = integers_and_scales(node)
+    if factors is None:
         return None
-    integers, scale = node.input_value(0).get_node(), node.input_value(1).get_node()
-    values = integers.input_value(0).get_node() if integers.get_type_name() == "Convert" else None
-    if values is None or not is_int8(values) or scale.get_type_name() != "Constant":
-        return None
-    arrays = [values.data, np.broadcast_to(scale.data, values.data.shape)]
+    arrays = [factors[0], np.broadcast_to(factors[1], factors[0].shape)]
     for move in reversed(moves):
         if move.get_type_name() == "Transpose":
             order = move.input_value(1).get_node().data
@@ -144,9 +146,9 @@ def _same_grids(first: Any, second: Any) -> bool:
 
 def _ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:
     """What a rounding takes to which grid; None where channels differ."""
-    arrays = [x.get_node() for x in node.input_values()[1:]]
-    if any(x.get_type_name() != "Constant" or x.data.size != 1 for x in arrays):
+    ends = ends_of(node)
+    if not ends or any(x.size != 1 for x in ends):
         return None, None
-    low, high, grid_low, grid_high = (x.data.item() for x in arrays)
+    low, high, grid_low, grid_high = (x.item() for x in ends)
     levels = node.get_attributes()["levels"]
     return (low, high, levels), (grid_low, grid_high, levels)

@@ -66,10 +66,11 @@ class _Group:
                 if _keeps_offset(reader.get_node()):
                     members.append(reader.get_node())
                 else:
-                    self._add_reader(reader)
+                    self._add_reader(reader.get_node())
 
-    def _add_reader(self, reader: Any) -> None:
-        node = reader.get_node()
+    def _add_reader(self, node: Any) -> None:
+        if not self.low:
+            return  # nothing will be shifted, and sums of weights take their time
         kind = node.get_type_name()
         if kind == "Add":
             roundings = [x.get_node() for x in node.output(0).get_target_inputs()]
@@ -78,7 +79,7 @@ class _Group:
         ones = _of_ones(node) if kind.endswith("Convolution") else None
         if ones is not None:
             self._biases.append((_bias_of(node), ones))
-        elif all(x.get_type_name() == "FakeQuantize" and _ends(x) for x in roundings):
+        elif all(x.get_type_name() == "FakeQuantize" and ends_of(x) for x in roundings):
             self._later_roundings += roundings
         else:
             self.low = 0.0
@@ -101,13 +102,13 @@ class _Group:
 
 def _low(rounding: Any) -> float:
     """Where the grid begins; 0 if it is not of 256 values or differs between channels."""
-    ends = _ends(rounding)
+    ends = ends_of(rounding)
     if rounding.get_attributes()["levels"] != 256 or not ends or ends[2].size != 1:
         return 0.0
     return float(ends[2].item())
 
 
-def _ends(rounding: Any) -> list[np.ndarray]:
+def ends_of(rounding: Any) -> list[np.ndarray]:
     """From where to where it takes values, and to which; none if that is not constant."""
     nodes = [x.get_node() for x in rounding.input_values()[1:]]
     constant = all(x.get_type_name() == "Constant" for x in nodes)
@@ -132,11 +133,18 @@ def _bias_of(convolution: Any) -> Any:
     return node if bias.get_type_name() == "Constant" and bias.data.dtype == np.float32 else None
 
 
-def is_int8(node: Any) -> bool:
-    """Whether a node is a constant with a value in each byte."""
+def integers_and_scales(node: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """The factors of weights that are int8 constants times constant scales; None of others."""
+    if node.get_type_name() != "Multiply":
+        return None
+    convert, scale = (x.get_node() for x in node.input_values())
+    if convert.get_type_name() != "Convert" or scale.get_type_name() != "Constant":
+        return None
+    integers = convert.input_value(0).get_node()
+    # Of int4 the array is of bytes with two values each.
+    is_int8 = integers.get_output_element_type(0).get_type_name() == "i8"
     return (
-        node.get_type_name() == "Constant"
-        and node.get_output_element_type(0).get_type_name() == "i8"
+        (integers.data, scale.data) if integers.get_type_name() == "Constant" and is_int8 else None
     )
 
 
@@ -146,21 +154,16 @@ def _of_ones(convolution: Any) -> np.ndarray | None:
     None if its padding makes that differ between positions, its weights are in no form that is
     known here, or it has no bias.
     """
-    node = convolution.input_value(1).get_node()
-    if node.get_type_name() != "Multiply" or _bias_of(convolution) is None:
+    factors = integers_and_scales(convolution.input_value(1).get_node())
+    if factors is None or _bias_of(convolution) is None:
         return None
-    integers, scale = (x.get_node() for x in node.input_values())
-    if integers.get_type_name() == "Convert":
-        integers = integers.input_value(0).get_node()
-    if not is_int8(integers) or scale.get_type_name() != "Constant":
-        return None
-    weights = integers.data.astype(np.float64) * scale.data
+    integers, scale = factors
     attributes = convolution.get_attributes()
     num_axes = len(attributes["strides"])
     if attributes["auto_pad"] in ("same_upper", "same_lower"):
-        if set(weights.shape[-num_axes:]) != {1}:
+        if set(integers.shape[-num_axes:]) != {1}:
             return None
     elif any((*attributes["pads_begin"], *attributes["pads_end"])):
         return None
-    sums = weights.sum(axis=tuple(range(-num_axes - 1, 0)))
+    sums = (integers.astype(np.float64) * scale).sum(axis=tuple(range(-num_axes - 1, 0)))
     return sums.reshape(1, -1, *[1] * num_axes)
