@@ -68,6 +68,15 @@ class Graph:
     def roundings(self, *results):
         return self.kinds(*results)["FakeQuantize"]
 
+    def changed(self, *results):
+        """Which kinds of operations there are more or fewer of afterwards."""
+        before = Counter(
+            x.get_type_name() for x in openvino.Model(list(results), [self.x]).clone().get_ops()
+        )
+        after = self.kinds(*results)
+        changes = {x: after[x] - before[x] for x in before | after if x != "Constant"}
+        return {x: change for x, change in changes.items() if change}
+
     def lows(self, *results):
         """Where the grids of the roundings begin, in their order."""
         nodes = self.rewritten(*results).get_ordered_ops()
@@ -121,6 +130,89 @@ def test_rounding_that_changes_values_stays():
     channels = opset.fake_quantize(x, -each, each, -each, each, 256)
     again = opset.fake_quantize(g.joined(channels, channels), -each, each, -each, each, 256)
     assert g.roundings(again) == 3
+
+
+def test_what_is_only_rescaled_is_rounded_once():
+    g = Graph(channels=4)
+    opset = g.opset
+
+    def rescaled(y, scale=0.5, steps_off=0.0, outputs=1, strides=1, pad=0):
+        weights = np.full((4, outputs, 1, 1, 1), 127, np.int8)
+        scales = np.full((4, outputs, 1, 1, 1), scale / 127, np.float32)
+        weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
+        y = opset.group_convolution(y, weights, [strides] * 2, [pad] * 2, [pad] * 2, [1, 1])
+        bias = 0.3 + steps_off * 2 / 255
+        return opset.add(y, np.full((1, y.get_output_shape(0)[1], 1, 1), bias, np.float32))
+
+    x = g.rounded(g.x, -2, 2)
+    one_less = dict.fromkeys(["FakeQuantize", "Convert", "Multiply", "GroupConvolution", "Add"], -1)
+    for steps_off in (-0.49, 0, 0.49):
+        assert g.changed(g.rounded(rescaled(x, steps_off=steps_off), -0.7, 1.3)) == one_less
+    assert g.changed(g.rounded(rescaled(x), -0.7, 1.3, to=(1, 4))) == one_less
+    y = rescaled(x)
+    without_bias = g.convolved(x, groups=4, bias=False)
+    for unchanged in (
+        g.rounded(rescaled(x, steps_off=-0.51), -0.7, 1.3),
+        g.rounded(rescaled(x, steps_off=0.4995), -0.7, 1.3),
+        g.rounded(rescaled(x, scale=0.51), -0.7, 1.3),
+        g.rounded(y, -0.7, 1),
+        g.rounded(y, -0.7, 1.3, levels=16),
+        g.rounded(rescaled(g.rounded(g.x, -2, 2, levels=16)), -0.7, 1.3),
+        g.rounded(rescaled(g.rounded(g.x, -2, 2, levels=16)), -0.7, -0.7 + 255 * 2 / 15),
+        g.rounded(without_bias, -1, 1),
+        g.rounded(rescaled(x, strides=2), -0.7, 1.3),
+        g.rounded(rescaled(x, pad=1), -0.7, 1.3),
+        g.rounded(rescaled(x, outputs=2), -0.7, 1.3),
+        g.rounded(rescaled(opset.relu(g.x)), -0.7, 1.3),
+        opset.relu(y),
+        opset.add(g.rounded(y, -0.7, 1.3), opset.relu(x)),
+        opset.add(g.rounded(y, -0.7, 1.3), opset.relu(y)),
+    ):
+        assert g.changed(unchanged) == {}
+
+
+def test_ends_of_roundings_before_hard_swish():
+    g = Graph(channels=4)
+    opset = g.opset
+
+    def activated(low=-3.5, high=2.51, later=(-0.4, 2.3), convolve=g.convolved, also=None, **kind):
+        y = g.rounded(convolve(g.x), low, high, **kind)
+        activation = also(y) if also else opset.hswish(y)
+        return g.changed(g.rounded(activation, *later))
+
+    without = {"FakeQuantize": -1, "Round": 1, "Multiply": 1}
+    low = -3.5
+    step = 3.5 / 128
+    high = low + 255 * step
+    top = high * min(high + 3, 6) / 6
+    fits = {"high": high, "later": (-0.4, top)}
+    assert activated(**fits) == without
+    assert activated(**fits, convolve=lambda y: g.convolved(y, groups=2)) == without
+    assert activated(high=high, later=(-0.4, top - 0.5)) == without
+    one = (top + 0.4) / 255
+    assert activated(high=high, later=(-0.4, top + 0.49 * one)) == without
+    for unchanged in (
+        {"high": high, "later": (-0.4, top + 0.51 * one)},
+        {"low": -2.9, "high": -2.9 + 255 * 2.9 / 128, "later": (-0.4, 1)},
+        {**fits, "low": low + step / 2, "high": high + step / 2},  # zero is not on the grid
+        {**fits, "to": (low, high + 1)},
+        {**fits, "convolve": lambda y: g.convolved(y, bias=False)},
+        {**fits, "convolve": lambda y: g.convolved(y, bits="i4")},
+        {**fits, "convolve": opset.relu},
+        {**fits, "also": opset.relu},
+        {**fits, "also": lambda y: opset.add(opset.hswish(y), y)},
+    ):
+        assert activated(**unchanged) == {}, unchanged
+    y = g.rounded(g.convolved(g.x), low, high)
+    assert g.changed(opset.hswish(y)) == {}
+    assert g.changed(opset.relu(opset.hswish(y))) == {}
+    assert g.changed(opset.reshape(opset.hswish(y), np.array([48]), False)) == {}
+    # Another convolution with the same weights keeps their scales.
+    total = g.convolved(g.x)
+    weights = total.input_value(0).get_node().input_value(1)
+    y = opset.hswish(g.rounded(total, low, high))
+    joined = g.joined(g.rounded(y, -0.4, top), opset.convolution(g.x, weights, *STEPS))
+    assert g.changed(joined) == {**without, "Multiply": 2}
 
 
 def test_pools_pad_where_nothing_is_less():

@@ -7,6 +7,9 @@ take longer:
   float;
 - it rounds again what was rounded so and only moved since, and then convolutions do not round their
   outputs themselves;
+- it rounds inputs to one grid and then, scaled, to another;
+- it rounds to a range before HARD_SWISH, though the rounding after that makes the same of whatever
+  is out of the range;
 - padding with the zero point is done in float32;
 - convolutions correct for zero points.
 """
@@ -17,15 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_octet.engines.openvino_zero_points import (
-    MOVES,
-    ends_of,
-    integers_and_scales,
-    without_zero_points,
-)
-
-Grid = tuple[float, float, int]
-"""Lowest and highest value, and how many there are at equal distances."""
+from keras_octet.engines.openvino_nodes import ends_and_grid, integers_and_scales
+from keras_octet.engines.openvino_roundings import round_less
+from keras_octet.engines.openvino_zero_points import without_zero_points
 
 
 def in_int8_form(openvino: Any, model: Any) -> None:
@@ -37,7 +34,7 @@ def in_int8_form(openvino: Any, model: Any) -> None:
     """
     _scale_last(openvino, model)
     _pad_in_pools(openvino, model)
-    _round_once(model)
+    round_less(openvino, model)
     without_zero_points(openvino, model)
 
 
@@ -74,22 +71,6 @@ def _with_scales_last(openvino: Any, node: Any) -> Any:
     opset = openvino.opset1
     real = opset.convert(opset.constant(kernel), openvino.Type.f32)
     return opset.multiply(real, opset.constant(per_channel))
-
-
-def _round_once(model: Any) -> None:
-    """Take out rounding of what was rounded so before and at most moved since."""
-    grids: dict[str, Grid | None] = {}
-    for node in model.get_ordered_ops():
-        kind = node.get_type_name()
-        moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
-        found = {grids[x.get_node().get_name()] for x in moved}
-        before = found.pop() if len(found) == 1 else None
-        grids[node.get_name()] = before if kind in MOVES else None
-        if kind == "FakeQuantize":
-            ends, grid = _ends_and_grid(node)
-            grids[node.get_name()] = grid
-            if grid is not None and grid == before == ends:
-                node.output(0).replace(node.input_value(0))
 
 
 def _pad_in_pools(openvino: Any, model: Any) -> None:
@@ -140,15 +121,5 @@ def _is_least(pad: Any) -> bool:
 
 
 def _same_grids(first: Any, second: Any) -> bool:
-    ends = _ends_and_grid(first)
-    return None not in ends and ends == _ends_and_grid(second)
-
-
-def _ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:
-    """What a rounding takes to which grid; None where channels differ."""
-    ends = ends_of(node)
-    if not ends or any(x.size != 1 for x in ends):
-        return None, None
-    low, high, grid_low, grid_high = (x.item() for x in ends)
-    levels = node.get_attributes()["levels"]
-    return (low, high, levels), (grid_low, grid_high, levels)
+    ends = ends_and_grid(first)
+    return None not in ends and ends == ends_and_grid(second)

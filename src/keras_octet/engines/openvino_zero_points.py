@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# Operations whose output has values of their first input, or of all for Concat, and no other.
-# (MaxPool's second output is of integers, which nothing rounds.)
-MOVES = {"Concat", "MaxPool", "Reshape", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze"}
+from keras_octet.engines.openvino_nodes import MOVES, bias_of, ends_of, integers_and_scales
 
 
 def without_zero_points(openvino: Any, model: Any) -> None:
@@ -78,7 +76,7 @@ class _Group:
             roundings = [node]
         ones = _of_ones(node) if kind.endswith("Convolution") else None
         if ones is not None:
-            self._biases.append((_bias_of(node), ones))
+            self._biases.append((bias_of(node), ones))
         elif all(x.get_type_name() == "FakeQuantize" and ends_of(x) for x in roundings):
             self._later_roundings += roundings
         else:
@@ -108,44 +106,12 @@ def _low(rounding: Any) -> float:
     return float(ends[2].item())
 
 
-def ends_of(rounding: Any) -> list[np.ndarray]:
-    """From where to where it takes values, and to which; none if that is not constant."""
-    nodes = [x.get_node() for x in rounding.input_values()[1:]]
-    constant = all(x.get_type_name() == "Constant" for x in nodes)
-    return [x.data for x in nodes] if constant else []
-
-
 def _keeps_offset(node: Any) -> bool:
     """Whether a constant that is added to the input is added to the output."""
     kind = node.get_type_name()
     if kind == "AvgPool":
         return node.get_attributes()["exclude-pad"]
     return kind in MOVES or kind == "ReduceMean"
-
-
-def _bias_of(convolution: Any) -> Any:
-    """The sum with a constant per channel that alone reads a convolution; None without."""
-    readers = [x.get_node() for x in convolution.output(0).get_target_inputs()]
-    if [x.get_type_name() for x in readers] != ["Add"]:
-        return None
-    (node,) = readers
-    bias = node.input_value(1).get_node()
-    return node if bias.get_type_name() == "Constant" and bias.data.dtype == np.float32 else None
-
-
-def integers_and_scales(node: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """The factors of weights that are int8 constants times constant scales; None of others."""
-    if node.get_type_name() != "Multiply":
-        return None
-    convert, scale = (x.get_node() for x in node.input_values())
-    if convert.get_type_name() != "Convert" or scale.get_type_name() != "Constant":
-        return None
-    integers = convert.input_value(0).get_node()
-    # Of int4 the array is of bytes with two values each.
-    is_int8 = integers.get_output_element_type(0).get_type_name() == "i8"
-    return (
-        (integers.data, scale.data) if integers.get_type_name() == "Constant" and is_int8 else None
-    )
 
 
 def _of_ones(convolution: Any) -> np.ndarray | None:
@@ -155,7 +121,7 @@ def _of_ones(convolution: Any) -> np.ndarray | None:
     known here, or it has no bias.
     """
     factors = integers_and_scales(convolution.input_value(1).get_node())
-    if factors is None or _bias_of(convolution) is None:
+    if factors is None or bias_of(convolution) is None:
         return None
     integers, scale = factors
     attributes = convolution.get_attributes()
