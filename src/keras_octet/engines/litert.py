@@ -24,10 +24,10 @@ Shapes = tuple[tuple[int, ...], ...]
 MAX_THREADS_PER_BATCH = 8
 # Multiply-adds. One interpreter, on its own threads if it has several, is done with so little
 # before ours have shared it.
-LITTLE_WORK = 8_000_000
+LITTLE_WORK = 5_000_000
 # Otherwise each core runs pieces of about this much work: enough that the call itself costs little,
 # and so little that a thread that wakes late leaves the others more of them.
-WORK_PER_PIECE = 15_000_000
+WORK_PER_PIECE = 150_000_000
 # Of a call's inputs and outputs, which are copied: about so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
 # Fewer samples do not fill the kernels' tiles.
