@@ -136,19 +136,20 @@ def test_what_is_only_rescaled_is_rounded_once():
     g = Graph(channels=4)
     opset = g.opset
 
-    def rescaled(y, scale=0.5, steps_off=0.0, outputs=1, strides=1, pad=0):
+    def rescaled(y, scale=0.5, steps_off=0.0, outputs=1, strides=1, pad=0, shape=None):
         weights = np.full((4, outputs, 1, 1, 1), 127, np.int8)
         scales = np.full((4, outputs, 1, 1, 1), scale / 127, np.float32)
         weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
         y = opset.group_convolution(y, weights, [strides] * 2, [pad] * 2, [pad] * 2, [1, 1])
         bias = 0.3 + steps_off * 2 / 255
-        return opset.add(y, np.full((1, y.get_output_shape(0)[1], 1, 1), bias, np.float32))
+        return opset.add(y, np.full(shape or (1, 4 * outputs, 1, 1), bias, np.float32))
 
     x = g.rounded(g.x, -2, 2)
     one_less = dict.fromkeys(["FakeQuantize", "Convert", "Multiply", "GroupConvolution", "Add"], -1)
     for steps_off in (-0.49, 0, 0.49):
         assert g.changed(g.rounded(rescaled(x, steps_off=steps_off), -0.7, 1.3)) == one_less
     assert g.changed(g.rounded(rescaled(x), -0.7, 1.3, to=(1, 4))) == one_less
+    assert g.changed(g.rounded(rescaled(x, shape=(1,)), -0.7, 1.3)) == one_less
     y = rescaled(x)
     without_bias = g.convolved(x, groups=4, bias=False)
     for unchanged in (
@@ -163,6 +164,7 @@ def test_what_is_only_rescaled_is_rounded_once():
         g.rounded(rescaled(x, strides=2), -0.7, 1.3),
         g.rounded(rescaled(x, pad=1), -0.7, 1.3),
         g.rounded(rescaled(x, outputs=2), -0.7, 1.3),
+        *(g.rounded(rescaled(x, shape=i), -0.7, 1.3) for i in ((1, 1, 1, 4), (4,), (1, 4), (4, 4))),
         g.rounded(rescaled(opset.relu(g.x)), -0.7, 1.3),
         opset.relu(y),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(x)),
@@ -207,6 +209,9 @@ def test_ends_of_roundings_before_hard_swish():
     assert g.changed(opset.hswish(y)) == {}
     assert g.changed(opset.relu(opset.hswish(y))) == {}
     assert g.changed(opset.reshape(opset.hswish(y), np.array([48]), False)) == {}
+    for ends in ((-np.inf, np.inf), (-4, -4)):  # which OpenVINO does not run
+        y = g.rounded(opset.hswish(g.rounded(g.convolved(g.x), *ends)), *ends)
+        in_int8_form(openvino, openvino.Model([y], [g.x]))
     # Another convolution with the same weights keeps their scales.
     total = g.convolved(g.x)
     weights = total.input_value(0).get_node().input_value(1)
