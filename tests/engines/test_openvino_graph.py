@@ -136,36 +136,47 @@ def test_what_is_only_rescaled_is_rounded_once():
     g = Graph(channels=4)
     opset = g.opset
 
-    def rescaled(y, scale=0.5, steps_off=0.0, outputs=1, strides=1, pad=0, shape=None):
-        weights = np.full((4, outputs, 1, 1, 1), 127, np.int8)
-        scales = np.full((4, outputs, 1, 1, 1), scale / 127, np.float32)
+    def rescaled(y, scale=0.5, steps_off=0.0, outputs=1, size=1, strides=1, pad=0, shape=None):
+        weights = np.full((4, outputs, 1, size, size), 127, np.int8)
+        scales = np.broadcast_to(np.float32(scale) / 127, (4,)).reshape(4, 1, 1, 1, 1)
+        scales = np.tile(scales, (1, outputs, 1, 1, 1))
         weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
         y = opset.group_convolution(y, weights, [strides] * 2, [pad] * 2, [pad] * 2, [1, 1])
-        bias = 0.3 + steps_off * 2 / 255
-        return opset.add(y, np.full(shape or (1, 4 * outputs, 1, 1), bias, np.float32))
+        bias = np.broadcast_to(0.3 + np.array(steps_off) * 2 / 255, (4,)).astype(np.float32)
+        shape = shape or (1, 4 * outputs, 1, 1)
+        return opset.add(y, np.resize(bias, shape))
 
     x = g.rounded(g.x, -2, 2)
     one_less = dict.fromkeys(["FakeQuantize", "Convert", "Multiply", "GroupConvolution", "Add"], -1)
-    for steps_off in (-0.49, 0, 0.49):
+    for steps_off in (-0.49, 0, 0.49, [0, 0.49, -0.49, 0]):
         assert g.changed(g.rounded(rescaled(x, steps_off=steps_off), -0.7, 1.3)) == one_less
     assert g.changed(g.rounded(rescaled(x), -0.7, 1.3, to=(1, 4))) == one_less
-    assert g.changed(g.rounded(rescaled(x, shape=(1,)), -0.7, 1.3)) == one_less
+    steps = g.rounded(g.x, -2, 2, to=(-128, 127))
+    in_steps = rescaled(steps, scale=2 / 255, steps_off=128 - 0.3 * 255 / 2)
+    assert g.changed(g.rounded(in_steps, 0, 2)) == one_less
     y = rescaled(x)
+    coarse = g.rounded(g.x, -2, 2, levels=16)
+    fine = {"levels": 2**16}
     without_bias = g.convolved(x, groups=4, bias=False)
     for unchanged in (
         g.rounded(rescaled(x, steps_off=-0.51), -0.7, 1.3),
         g.rounded(rescaled(x, steps_off=0.4995), -0.7, 1.3),
+        g.rounded(rescaled(x, steps_off=[0, 0.51, 0, 0]), -0.7, 1.3),
         g.rounded(rescaled(x, scale=0.51), -0.7, 1.3),
+        g.rounded(rescaled(x, scale=[0.5, 0.5, 0.51, 0.5]), -0.7, 1.3),
         g.rounded(y, -0.7, 1),
         g.rounded(y, -0.7, 1.3, levels=16),
-        g.rounded(rescaled(g.rounded(g.x, -2, 2, levels=16)), -0.7, 1.3),
-        g.rounded(rescaled(g.rounded(g.x, -2, 2, levels=16)), -0.7, -0.7 + 255 * 2 / 15),
+        g.rounded(rescaled(coarse), -0.7, 1.3),
+        g.rounded(rescaled(coarse), -0.7, -0.7 + 255 * 2 / 15),
+        g.rounded(rescaled(g.rounded(g.x, -2, 2, **fine)), -0.7, 1.3, **fine),
         g.rounded(without_bias, -1, 1),
         g.rounded(rescaled(x, strides=2), -0.7, 1.3),
         g.rounded(rescaled(x, pad=1), -0.7, 1.3),
         g.rounded(rescaled(x, outputs=2), -0.7, 1.3),
-        *(g.rounded(rescaled(x, shape=i), -0.7, 1.3) for i in ((1, 1, 1, 4), (4,), (1, 4), (4, 4))),
+        g.rounded(rescaled(x, size=2, steps_off=0.3), -0.7, 1.3),
+        *(g.rounded(rescaled(x, shape=i), -0.7, 1.3) for i in ((1, 1, 1, 4), (1, 4), (2, 4, 1, 1))),
         g.rounded(rescaled(opset.relu(g.x)), -0.7, 1.3),
+        g.rounded(rescaled(opset.add(g.x, np.float32(1))), -0.7, 1.3),
         opset.relu(y),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(x)),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(y)),
@@ -176,36 +187,49 @@ def test_what_is_only_rescaled_is_rounded_once():
 def test_ends_of_roundings_before_hard_swish():
     g = Graph(channels=4)
     opset = g.opset
-
-    def activated(low=-3.5, high=2.51, later=(-0.4, 2.3), convolve=g.convolved, also=None, **kind):
-        y = g.rounded(convolve(g.x), low, high, **kind)
-        activation = also(y) if also else opset.hswish(y)
-        return g.changed(g.rounded(activation, *later))
-
-    without = {"FakeQuantize": -1, "Round": 1, "Multiply": 1}
+    large = opset.multiply(g.x, np.float32(4))  # what is convolved is out of range at both ends
     low = -3.5
     step = 3.5 / 128
     high = low + 255 * step
     top = high * min(high + 3, 6) / 6
-    fits = {"high": high, "later": (-0.4, top)}
-    assert activated(**fits) == without
-    assert activated(**fits, convolve=lambda y: g.convolved(y, groups=2)) == without
-    assert activated(high=high, later=(-0.4, top - 0.5)) == without
     one = (top + 0.4) / 255
-    assert activated(high=high, later=(-0.4, top + 0.49 * one)) == without
+
+    def activated(
+        low=low, high=high, to=None, later=(-0.4, top), convolve=g.convolved, also=None, **kind
+    ):
+        y = g.rounded(convolve(large), low, high, to, **kind)
+        later_to = later[2:]
+        return g.changed(g.rounded(also(y) if also else opset.hswish(y), *later[:2], later_to))
+
+    def from_zero(low):
+        return {"low": low, "high": low - 255 * low / 128, "later": (-0.4, 2)}
+
+    without = {"FakeQuantize": -1, "Round": 1, "Multiply": 1}
+    for changed in (
+        {},
+        {"convolve": lambda y: g.convolved(y, groups=2)},
+        {"later": (-0.4, top - 0.5)},
+        {"later": (-0.4, top + 0.49 * one)},
+        {"later": (-0.4, top, -0.4, 2 * top)},
+        from_zero(-3),
+    ):
+        assert activated(**changed) == without, changed
     for unchanged in (
-        {"high": high, "later": (-0.4, top + 0.51 * one)},
-        {"low": -2.9, "high": -2.9 + 255 * 2.9 / 128, "later": (-0.4, 1)},
-        {**fits, "low": low + step / 2, "high": high + step / 2},  # zero is not on the grid
-        {**fits, "to": (low, high + 1)},
-        {**fits, "convolve": lambda y: g.convolved(y, bias=False)},
-        {**fits, "convolve": lambda y: g.convolved(y, bits="i4")},
-        {**fits, "convolve": opset.relu},
-        {**fits, "also": opset.relu},
-        {**fits, "also": lambda y: opset.add(opset.hswish(y), y)},
+        {"later": (-0.4, top + 0.51 * one)},
+        {"later": (-0.4, top + 0.5002 * one)},
+        {"later": (-0.4, 2 * top, -0.4, top)},
+        from_zero(-2.99),
+        {"low": -510 * step, "high": -255 * step, "later": (-1, -0.01)},  # where HSwish decreases
+        {"low": low + 0.01 * step, "high": high + 0.01 * step},  # zero is not on the grid
+        {"to": (low, high + 1)},
+        {"levels": 2**16, "low": -4, "high": -4 + 65535 * 2**-13, "later": (-0.4, 3)},
+        {"convolve": lambda y: g.convolved(y, bias=False)},
+        {"convolve": lambda y: g.convolved(y, bits="i4")},
+        {"also": opset.relu},
+        {"also": lambda y: opset.add(opset.hswish(y), y)},
     ):
         assert activated(**unchanged) == {}, unchanged
-    y = g.rounded(g.convolved(g.x), low, high)
+    y = g.rounded(g.convolved(large), low, high)
     assert g.changed(opset.hswish(y)) == {}
     assert g.changed(opset.relu(opset.hswish(y))) == {}
     assert g.changed(opset.reshape(opset.hswish(y), np.array([48]), False)) == {}
@@ -213,7 +237,7 @@ def test_ends_of_roundings_before_hard_swish():
         y = g.rounded(opset.hswish(g.rounded(g.convolved(g.x), *ends)), *ends)
         in_int8_form(openvino, openvino.Model([y], [g.x]))
     # Another convolution with the same weights keeps their scales.
-    total = g.convolved(g.x)
+    total = g.convolved(large)
     weights = total.input_value(0).get_node().input_value(1)
     y = opset.hswish(g.rounded(total, low, high))
     joined = g.joined(g.rounded(y, -0.4, top), opset.convolution(g.x, weights, *STEPS))

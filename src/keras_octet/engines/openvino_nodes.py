@@ -28,7 +28,7 @@ def ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:
         return None, None
     low, high, grid_low, grid_high = (x.item() for x in ends)
     levels = node.get_attributes()["levels"]
-    if low >= high or levels < 2:
+    if low >= high or grid_low >= grid_high or levels < 2:
         return None, None
     return (low, high, levels), (grid_low, grid_high, levels)
 
@@ -40,16 +40,12 @@ def only_reader(node: Any) -> Any:
 
 
 def bias_of(convolution: Any) -> Any:
-    """The sum with a constant, per channel or one, that alone reads a convolution; None without."""
+    """The sum with a constant, of any shape, that alone reads a convolution; None without."""
     node = only_reader(convolution)
     if node is None or node.get_type_name() != "Add":
         return None
     bias = node.input_value(1).get_node()
-    if bias.get_type_name() != "Constant" or bias.data.dtype != np.float32:
-        return None
-    shape, rank = bias.data.shape, len(convolution.get_output_partial_shape(0))
-    per_channel = len(shape) == rank and bias.data.size == shape[1]
-    return node if per_channel or bias.data.size == 1 else None
+    return node if bias.get_type_name() == "Constant" and bias.data.dtype == np.float32 else None
 
 
 def integers_and_scales(node: Any) -> tuple[np.ndarray, np.ndarray] | None:

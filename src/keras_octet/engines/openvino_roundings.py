@@ -17,10 +17,12 @@ from keras_octet.engines.openvino_nodes import (
 
 # So far from halfway between two values, in steps, it is certain to which one float32 rounds.
 MARGIN = 1e-3
+# With more the steps are too small for that.
+MAX_LEVELS = 256
 
 
 def round_less(openvino: Any, model: Any) -> None:
-    """Rewrite a model in place; values halfway between two steps may become the other one.
+    """Rewrite a model in place; finite values that are not halfway between two steps stay.
 
     Args:
         openvino: the package.
@@ -63,19 +65,21 @@ def _rescale_while_rounding(convolution: Any) -> None:
         return
     second = only_reader(total)
     attributes = convolution.get_attributes()
+    bias = total.input_value(1).get_node().data
+    channels = len(factors[0])
     if (
         not _is_rounding(second)
-        or factors[0].size != len(factors[0])  # it adds nothing up
+        or any(x.size != channels for x in factors)  # it adds nothing up
+        or bias.shape != (1, channels, *(1 for _ in attributes["strides"]))
         or any((*attributes["pads_begin"], *attributes["pads_end"]))
         or set(attributes["strides"]) != {1}
     ):
         return
     (_, grid), (ends, _) = ends_and_grid(first), ends_and_grid(second)
-    if grid is None or ends is None or grid[2] != ends[2]:
+    if grid is None or ends is None or not grid[2] == ends[2] <= MAX_LEVELS:
         return
     scale = (factors[0] * factors[1]).reshape(-1, 1)
-    bias = total.input_value(1).get_node().data.reshape(-1, 1)
-    steps = _steps(np.linspace(*grid) * scale + bias, ends)
+    steps = _steps(np.linspace(*grid) * scale + bias.reshape(-1, 1), ends)
     if (abs(steps - np.arange(grid[2])) < 0.5 - MARGIN).all():
         for end_of_grid in (3, 4):
             first.input(end_of_grid).replace_source_output(second.input_value(end_of_grid))
@@ -94,7 +98,7 @@ def _leave_ends_to_the_next(openvino: Any, convolution: Any) -> None:
         return
     rounding = only_reader(total)
     activation = only_reader(rounding) if _is_rounding(rounding) else None
-    if rounding is None or activation is None or activation.get_type_name() != "HSwish":
+    if activation is None or activation.get_type_name() != "HSwish":
         return
     after = only_reader(activation)
     ends, grid = ends_and_grid(rounding)
@@ -103,9 +107,11 @@ def _leave_ends_to_the_next(openvino: Any, convolution: Any) -> None:
         return
     low, high, levels = ends
     step = (high - low) / (levels - 1)
-    top = _steps(high * min(max(high + 3, 0), 6) / 6, later_ends)
+    top = _steps(high * min(high + 3, 6) / 6, later_ends)
     if (
-        low > -3
+        levels > MAX_LEVELS
+        or low > -3
+        or high < 0  # not before then does it only increase
         or top < later_ends[2] - 1.5 + MARGIN
         or abs(low / step - round(low / step)) > MARGIN
     ):
