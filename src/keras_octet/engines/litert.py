@@ -25,8 +25,8 @@ MAX_THREADS_PER_BATCH = 8
 # Multiply-adds. One interpreter, on its own threads if it has several, is done with so little
 # before ours have shared it.
 LITTLE_WORK = 5_000_000
-# Otherwise each core runs pieces of about this much work: enough that the call itself costs little,
-# and so little that a thread that wakes late leaves the others more of them.
+# Otherwise a call has about this much work at most: enough that the call itself costs little, and
+# so little that, of many samples, a thread that wakes late leaves the others more.
 WORK_PER_PIECE = 150_000_000
 # Of a call's inputs and outputs, which are copied: about so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
