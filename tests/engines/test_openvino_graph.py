@@ -12,6 +12,7 @@ from keras_octet.engines.openvino_graph import in_int8_form
 openvino = pytest.importorskip("openvino")
 
 IN_FLOAT32 = {"LP_TRANSFORMS_MODE": "NO", "INFERENCE_PRECISION_HINT": "f32"}
+MULTIPLIED = {"GroupConvolution": -1, "Convert": -1}
 STEPS = ([1, 1], [0, 0], [0, 0], [1, 1])  # strides, pads, dilations
 
 
@@ -29,12 +30,25 @@ class Graph:
     def joined(self, *arrays):
         return self.opset.concat(list(arrays), 1)
 
+    def padded(self, y, value=0, begin=(0, 0, 1, 1), mode="constant"):
+        value = np.float32(value) if np.isscalar(value) else value
+        return self.opset.pad(y, np.array(begin), np.array([0, 0, 0, 2]), mode, value)
+
     def convolved(
-        self, y, size=1, strides=1, pad=0, auto_pad="explicit", groups=None, bias=True, bits="i8"
+        self,
+        y,
+        size=1,
+        strides=1,
+        pad=0,
+        auto_pad="explicit",
+        groups=None,
+        outputs=2,
+        bias=True,
+        bits="i8",
     ):
         opset, channels = self.opset, y.get_output_shape(0)[1]
         rng = np.random.default_rng(0)
-        shape = (3, channels) if groups is None else (groups, 2, channels // groups)
+        shape = (3, channels) if groups is None else (groups, outputs, channels // groups)
         integers = rng.integers(*(-8, 8) if bits == "i4" else (-127, 128), (*shape, size, size))
         integers = opset.constant(integers.astype(np.int8), getattr(openvino.Type, bits))
         scales = rng.uniform(0.001, 0.01, (*shape[:-1], *[1] * 3)).astype(np.float32)
@@ -106,6 +120,8 @@ def test_rounding_the_same_again_is_taken_out():
     squeezed = opset.squeeze(x, np.array([0]))
     assert g.roundings(g.rounded(squeezed)) == 1
     assert g.roundings(g.rounded(opset.unsqueeze(squeezed, np.array([0])))) == 1
+    for mode, value in (("constant", -1), ("constant", 1), ("edge", 0.1), ("reflect", 0.1)):
+        assert g.roundings(g.rounded(g.padded(x, value, mode=mode))) == 1
     # What is taken out may be an output, and beside it what it rounded.
     assert g.roundings(turned, g.rounded(turned)) == 1
     # From integers to the grid, moved, and rounded to the grid.
@@ -121,6 +137,9 @@ def test_rounding_that_changes_values_stays():
     assert g.roundings(g.rounded(g.joined(x, x), to=(-2, 2))) == 2
     assert g.roundings(g.rounded(g.joined(x, g.x))) == 2
     assert g.roundings(g.rounded(g.joined(x, g.rounded(g.x, -1, 2.1)))) == 3
+    for value in (0, 0.1, 1 + 2 / 255, -1 - 2 / 255, np.inf, opset.reduce_mean(x, np.arange(4))):
+        assert g.roundings(g.rounded(g.padded(x, value))) == 2  # with no value of the grid
+    assert g.roundings(g.rounded(g.padded(g.x, 1))) == 1
     constant = opset.constant(np.full((1, 1, 4, 4), 5, np.float32))
     assert g.roundings(g.rounded(g.joined(x, constant))) == 2
     assert g.roundings(g.rounded(opset.relu(x))) == 2
@@ -181,7 +200,7 @@ def test_what_is_only_rescaled_is_rounded_once():
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(x)),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(y)),
     ):
-        assert g.changed(unchanged) == {}
+        assert g.changed(unchanged) in ({}, MULTIPLIED)
 
 
 def test_ends_of_roundings_before_hard_swish():
@@ -249,24 +268,13 @@ def test_pools_pad_where_nothing_is_less():
     opset = g.opset
     relu, clamp = opset.relu(g.x), opset.clamp(g.x, 0.0, 0.5)
 
-    def pads(
-        x,
-        value=0.0,
-        mode="constant",
-        begin=(0, 0, 1, 1),
-        kernel=3,
-        again=(-1, 1),
-        own=0,
-        to="floor",
-    ):
-        y = opset.pad(x, np.array(begin), np.array([0, 0, 0, 2]), mode, np.float32(value))
-        y = g.rounded(y, *again) if again else y
+    def pads(x, value=0.0, kernel=3, own=0, to="floor", **padding):
+        y = g.padded(x, value, **padding)
         y = opset.max_pool(y, [2, 2], [1, 1], [own] * 2, [own] * 2, [kernel] * 2, to).output(0)
         return g.kinds(opset.relu(y))["Pad"]
 
     for activation in (relu, clamp):
         assert pads(g.rounded(activation)) == 0
-        assert pads(g.rounded(activation), again=None) == 0
     assert pads(g.rounded(g.x)) == 1  # of which some are negative
     assert pads(g.rounded(opset.clamp(g.x, -0.5, 0.5))) == 1
     assert pads(relu) == 1
@@ -275,9 +283,28 @@ def test_pools_pad_where_nothing_is_less():
     assert pads(g.rounded(relu), mode="reflect") == 1
     assert pads(g.rounded(relu), begin=(0, 1, 1, 1)) == 1
     assert pads(g.rounded(relu), begin=(0, 0, 2, 0), kernel=2) == 1  # windows of padding only
-    assert pads(g.rounded(relu), again=(-1, 2)) == 1
     assert pads(g.rounded(relu), own=1) == 1
     assert pads(g.rounded(relu), to="ceil") == 1
+
+
+def test_one_weight_a_channel_multiplies():
+    g = Graph(channels=4)
+    x = g.rounded(g.x)
+    depthwise = {"groups": 4, "outputs": 1}
+    for y in (x, g.x):
+        for bias in (True, False):
+            assert g.changed(g.convolved(y, **depthwise, bias=bias)) == MULTIPLIED
+    assert g.changed(g.convolved(x, **depthwise, auto_pad="same_upper")) == MULTIPLIED
+    for y in (
+        g.convolved(x, **depthwise, size=2),
+        g.convolved(x, **depthwise, strides=2),
+        g.convolved(x, **depthwise, pad=1),
+        g.convolved(x, **depthwise, bits="i4"),
+        g.convolved(x, groups=4),
+        g.convolved(x, groups=2),
+        g.convolved(x),
+    ):
+        assert g.changed(y) == {}
 
 
 def test_zero_points_go_where_readers_make_up_for_them():

@@ -10,7 +10,8 @@ take longer:
 - it rounds inputs to one grid and then, scaled, to another;
 - it rounds to a range before HARD_SWISH, though the rounding after that makes the same of whatever
   is out of the range;
-- padding with the zero point is done in float32;
+- padding with the zero point is done in float32 if it is rounded again, or before a pool;
+- standalone batch normalizations are depthwise convolutions;
 - convolutions correct for zero points.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_octet.engines.openvino_nodes import ends_and_grid, integers_and_scales
+from keras_octet.engines.openvino_nodes import integers_and_scales
 from keras_octet.engines.openvino_roundings import round_less
 from keras_octet.engines.openvino_zero_points import without_zero_points
 
@@ -33,9 +34,10 @@ def in_int8_form(openvino: Any, model: Any) -> None:
         model: an `openvino.Model`.
     """
     _scale_last(openvino, model)
-    _pad_in_pools(openvino, model)
     round_less(openvino, model)
+    _pad_in_pools(openvino, model)
     without_zero_points(openvino, model)
+    _scale_channels(openvino, model)
 
 
 def _scale_last(openvino: Any, model: Any) -> None:
@@ -78,13 +80,8 @@ def _pad_in_pools(openvino: Any, model: Any) -> None:
     for pool in model.get_ordered_ops():
         if pool.get_type_name() != "MaxPool":
             continue
-        pad = rounding = pool.input_value(0).get_node()
-        if rounding.get_type_name() == "FakeQuantize":
-            pad = rounding.input_value(0).get_node()
+        pad = pool.input_value(0).get_node()
         if pad.get_type_name() != "Pad" or not _is_least(pad):
-            continue
-        rounded = pad.input_value(0).get_node()
-        if rounding is not pad and not _same_grids(rounding, rounded):
             continue
         begin, end = (x.get_node().data.tolist() for x in pad.input_values()[1:3])
         attributes = pool.get_attributes()
@@ -101,7 +98,7 @@ def _pad_in_pools(openvino: Any, model: Any) -> None:
             and all(0 <= x < n for x, n in zip(begin[2:] + end[2:], sizes + sizes, strict=True))
         ):
             strides = attributes["strides"]
-            new = openvino.opset1.max_pool(rounded, strides, begin[2:], end[2:], sizes)
+            new = openvino.opset1.max_pool(pad.input_value(0), strides, begin[2:], end[2:], sizes)
             pool.output(0).replace(new.output(0))
 
 
@@ -120,6 +117,20 @@ def _is_least(pad: Any) -> bool:
     return inputs[3].data.item() == least.get(activation.get_type_name())
 
 
-def _same_grids(first: Any, second: Any) -> bool:
-    ends = ends_and_grid(first)
-    return None not in ends and ends == ends_and_grid(second)
+def _scale_channels(openvino: Any, model: Any) -> None:
+    """Multiply, where a depthwise convolution has one weight a channel and does no more."""
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "GroupConvolution":
+            continue
+        factors = integers_and_scales(node.input_value(1).get_node())
+        attributes = node.get_attributes()
+        if (
+            factors is not None
+            and set(factors[0].shape[1:]) == {1}
+            and set(attributes["strides"]) == {1}
+            and not any((*attributes["pads_begin"], *attributes["pads_end"]))
+        ):
+            weights = (factors[0].astype(np.float64) * factors[1]).astype(np.float32)
+            weights = weights.reshape(1, -1, *[1] * len(attributes["strides"]))
+            new = openvino.opset1.multiply(node.input_value(0), openvino.opset1.constant(weights))
+            node.output(0).replace(new.output(0))

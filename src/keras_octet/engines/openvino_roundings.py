@@ -38,19 +38,34 @@ def round_less(openvino: Any, model: Any) -> None:
 
 
 def _round_once(model: Any) -> None:
-    """Take out rounding of what was rounded so before and at most moved since."""
+    """Take out rounding of what was rounded so before and at most moved or padded since."""
     grids: dict[str, Grid | None] = {}
     for node in model.get_ordered_ops():
         kind = node.get_type_name()
         moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
         found = {grids[x.get_node().get_name()] for x in moved}
         before = found.pop() if len(found) == 1 else None
-        grids[node.get_name()] = before if kind in MOVES else None
+        kept = kind in MOVES or (kind == "Pad" and _is_of(before, node))
+        grids[node.get_name()] = before if kept else None
         if kind == "FakeQuantize":
             ends, grid = ends_and_grid(node)
             grids[node.get_name()] = grid
             if grid is not None and grid == before == ends:
                 node.output(0).replace(node.input_value(0))
+
+
+def _is_of(grid: Grid | None, pad: Any) -> bool:
+    """Whether what is padded with is a value of a grid, but for what float32 makes of it."""
+    value = pad.input_value(3).get_node() if len(pad.input_values()) > 3 else None
+    if pad.get_attributes()["pad_mode"] != "constant":
+        return True
+    if grid is None or value is None or value.get_type_name() != "Constant":
+        return False
+    if not np.isfinite(value.data).all():
+        return False
+    low, high, levels = grid
+    step = (value.data.item() - low) / (high - low) * (levels - 1)
+    return 0 <= round(step) < levels and abs(step - round(step)) < MARGIN
 
 
 def _rescale_while_rounding(convolution: Any) -> None:
