@@ -109,7 +109,7 @@ def test_pieces_of_equal_size(monkeypatch):
     monkeypatch.setattr("keras_octet.engines.openvino.WORK_PER_PIECE", 0)
     program = OpenVINOProgram(source_of(q), ko.EngineOptions(num_threads=2))
     np.testing.assert_array_equal(program.predict([x[:100]], 32)[0], expected[:100])
-    assert [shapes[0][0] for shapes, *_ in program._compiled] == [16]
+    assert [shapes[0][0] for shapes, *_ in program._compiled] == [8]
 
 
 def test_threads_share_a_program():
