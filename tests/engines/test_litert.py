@@ -153,8 +153,17 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     assert {thread for _, thread in calls} == {threading.get_ident()}
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 10**9)
+    monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:60].nbytes)
+    # One thread has begun when the others wake.
+    work = program._source.multiply_adds
+    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 4 * work + 1)
+    assert sizes(120) == [58, 58, 4]
+    program = LiteRTProgram(model.to_tflite(), num_threads=1, source=source_of(model))
     assert sizes(120) == [60, 60]
-    monkeypatch.setattr("keras_octet.engines.litert.BYTES_IN_CACHE", samples[:31].nbytes)
+    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
+    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", work - 1)
+    assert sizes(120) == [60, 60]
+    monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:31].nbytes)
     assert sizes(120) == [30] * 4
     assert sizes(119) == [60, 59]
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)

@@ -32,7 +32,16 @@ def test_sizes_of_pieces(count, size, sizes, equal_sizes, workers):
     assert run(count, size, workers, equal=True) == equal_sizes
 
 
-def run(count, size, workers, equal):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_more_piece_ahead(workers):
+    assert run(512, 64, workers, head=64) == [64] * 8
+    assert run(512, 64, workers, head=50) == [64] * 7 + [50, 14]
+    assert run(10, 8, workers, head=2) == [8, 2]
+    assert run(10, 8, workers, head=10) == [10]
+    assert run(10, 20, workers, head=1) == [9, 1]
+
+
+def run(count, size, workers, **options):
     """Sizes of the pieces that the workers make, the largest first; outputs are checked."""
     ran: list[int] = []
 
@@ -41,6 +50,6 @@ def run(count, size, workers, equal):
         outputs[0][...] = 2 * inputs[0]
 
     x = np.arange(3 * count, dtype="float32").reshape(count, 3)
-    (y,) = predict_in_pieces(double, source(), [x], size, workers, equal=equal)
+    (y,) = predict_in_pieces(double, source(), [x], size, workers, **options)
     np.testing.assert_array_equal(y, 2 * x)
     return sorted(ran, reverse=True)

@@ -28,8 +28,13 @@ LITTLE_WORK = 5_000_000
 # Otherwise a call has about this much work at most: enough that the call itself costs little, and
 # so little that, of many samples, a thread that wakes late leaves the others more.
 WORK_PER_PIECE = 150_000_000
+# Multiply-adds, fewer than `LITTLE_WORK`. While the other threads wake, the calling one is done with
+# so much; with this ahead of its share it ends last, and need not wake.
+HEAD_START = 700_000
 # Of a call's inputs and outputs, which are copied: about so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
+# Of several threads less: while one copies, the others wait.
+BYTES_PER_PIECE = 200_000
 # Fewer samples do not fill the kernels' tiles.
 MIN_SAMPLES = 8
 
@@ -65,16 +70,19 @@ class LiteRTProgram:
         source, count = self._source, len(inputs[0])
         if source is None or not can_cut(source):
             return in_batches(self, inputs, batch_size)
-        most = _samples_in_cache(inputs, source)
         if count == 1 or source.multiply_adds * count <= LITTLE_WORK:
+            most = _samples_of(BYTES_IN_CACHE, inputs, source)
             size = math.ceil(count / math.ceil(count / most))
             run = self._pool(self._threads(size)).run
             return predict_in_pieces(run, source, inputs, size, 1, equal=True)
         workers = self._num_threads or num_cores()
-        most = min(most, max(WORK_PER_PIECE // source.multiply_adds, MIN_SAMPLES))
+        most = max(WORK_PER_PIECE // source.multiply_adds, MIN_SAMPLES)
+        most = min(most, _samples_of(BYTES_PER_PIECE, inputs, source))
+        head = HEAD_START // source.multiply_adds if workers > 1 else 0
         # Each worker has about as many pieces, which makes some up to twice as large.
-        size = math.ceil(count / (max(count // (most * workers), 1) * workers))
-        return predict_in_pieces(self._pool(1).run, source, inputs, size, workers)
+        rest = count - head
+        size = math.ceil(rest / (max(rest // (most * workers), 1) * workers))
+        return predict_in_pieces(self._pool(1).run, source, inputs, size, workers, head=head)
 
     def _threads(self, count: int) -> int:
         """With how many threads one call on so many samples is done soonest."""
@@ -93,11 +101,11 @@ class LiteRTProgram:
         return pool
 
 
-def _samples_in_cache(inputs: Sequence[np.ndarray], source: Source) -> int:
-    """About how many samples a call has at most."""
+def _samples_of(num_bytes: int, inputs: Sequence[np.ndarray], source: Source) -> int:
+    """Of about how many samples the inputs and outputs have so many bytes."""
     results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
     size = sum(x.nbytes for x in inputs) // len(inputs[0]) + results
-    return max(BYTES_IN_CACHE // size, MIN_SAMPLES)
+    return max(num_bytes // size, MIN_SAMPLES)
 
 
 class _Interpreter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -36,6 +35,7 @@ def predict_in_pieces(
     workers: int,
     *,
     equal: bool = False,
+    head: int = 0,
 ) -> list[np.ndarray]:
     """Outputs for all samples of a model that can be cut, made by `workers` threads.
 
@@ -46,17 +46,21 @@ def predict_in_pieces(
         size: samples of a piece.
         workers: number of threads.
         equal: make all pieces equally large, for which the last may compute samples again.
+        head: samples of one more piece, before the others.
     """
     count = len(inputs[0])
     size = min(size, count)
     outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in source.outputs]
+    starts = list(range(head, count, size))
+    if head:
+        starts.insert(0, 0)
     # Taking the next item of this iterator is atomic.
-    starts = iter(range(0, count, size))
+    pieces = iter(list(zip(starts, [*starts[1:], count], strict=True)))
 
     def work() -> None:
-        for start in starts:
-            first = min(start, count - size) if equal else start
-            part = slice(first, first + size)
+        for start, end in pieces:
+            first = end - size if equal else start
+            part = slice(first, end)
             results = [y[part] for y in outputs]
             if first < start:  # Another thread may be writing the samples before `start`.
                 fresh = [np.empty_like(y) for y in results]
@@ -66,5 +70,5 @@ def predict_in_pieces(
             else:
                 run([x[part] for x in inputs], results)
 
-    run_on_cores(work, min(workers, math.ceil(count / size)))
+    run_on_cores(work, min(workers, len(starts)))
     return outputs
