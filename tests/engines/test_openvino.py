@@ -105,8 +105,8 @@ def test_pieces_of_equal_size(monkeypatch):
             np.testing.assert_array_equal(program.predict([x[:count]], 32)[0], expected[:count])
         assert {shapes[0][0] for shapes, *_ in program._compiled} == {1, 3, 4, len(x)}
     # Not three where each thread has one, and then one of them another.
-    monkeypatch.setattr("keras_octet.engines.openvino.MAX_SAMPLES", 32)
-    for count, size in ((64, 32), (96, 16), (100, 8)):
+    for most, count, size in ((32, 64, 32), (32, 96, 16), (32, 100, 8), (8, 18, 8)):
+        monkeypatch.setattr("keras_octet.engines.openvino.MAX_SAMPLES", most)
         program = OpenVINOProgram(source_of(q), ko.EngineOptions(num_threads=2))
         np.testing.assert_array_equal(program.predict([x[:count]], 32)[0], expected[:count])
         assert [shapes[0][0] for shapes, *_ in program._compiled] == [size]
