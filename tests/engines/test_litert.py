@@ -153,7 +153,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     assert {thread for _, thread in calls} == {threading.get_ident()}
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 10**9)
-    monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:60].nbytes)
+    monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:31].nbytes)
     # One thread has begun when the others wake.
     work = program._source.multiply_adds
     monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 4 * work + 1)
@@ -162,8 +162,6 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     assert sizes(120) == [60, 60]
     program = LiteRTProgram(model.to_tflite(), source=source_of(model))
     monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", work - 1)
-    assert sizes(120) == [60, 60]
-    monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:31].nbytes)
     assert sizes(120) == [30] * 4
     assert sizes(119) == [60, 59]
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)

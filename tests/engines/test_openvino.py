@@ -104,6 +104,12 @@ def test_pieces_of_equal_size(monkeypatch):
         for count in (100, 99, 8, 7, 3, 1):
             np.testing.assert_array_equal(program.predict([x[:count]], 32)[0], expected[:count])
         assert {shapes[0][0] for shapes, *_ in program._compiled} == {1, 3, 4, len(x)}
+    # Not three where each thread has one, and then one of them another.
+    for most, count, size in ((32, 64, 32), (32, 96, 16), (32, 100, 8), (8, 18, 8)):
+        monkeypatch.setattr("keras_octet.engines.openvino.MAX_SAMPLES", most)
+        program = OpenVINOProgram(source_of(q), ko.EngineOptions(num_threads=2))
+        np.testing.assert_array_equal(program.predict([x[:count]], 32)[0], expected[:count])
+        assert [shapes[0][0] for shapes, *_ in program._compiled] == [size]
     # However much work they are, some samples.
     monkeypatch.setattr("keras_octet.engines.openvino.MAX_SAMPLES", 1024)
     monkeypatch.setattr("keras_octet.engines.openvino.WORK_PER_PIECE", 0)

@@ -176,8 +176,7 @@ def test_what_is_only_rescaled_is_rounded_once():
     y = rescaled(x)
     coarse = g.rounded(g.x, -2, 2, levels=16)
     fine = {"levels": 2**16}
-    without_bias = g.convolved(x, groups=4, bias=False)
-    for unchanged in (
+    for multiplied in (
         g.rounded(rescaled(x, steps_off=-0.51), -0.7, 1.3),
         g.rounded(rescaled(x, steps_off=0.4995), -0.7, 1.3),
         g.rounded(rescaled(x, steps_off=[0, 0.51, 0, 0]), -0.7, 1.3),
@@ -188,11 +187,6 @@ def test_what_is_only_rescaled_is_rounded_once():
         g.rounded(rescaled(coarse), -0.7, 1.3),
         g.rounded(rescaled(coarse), -0.7, -0.7 + 255 * 2 / 15),
         g.rounded(rescaled(g.rounded(g.x, -2, 2, **fine)), -0.7, 1.3, **fine),
-        g.rounded(without_bias, -1, 1),
-        g.rounded(rescaled(x, strides=2), -0.7, 1.3),
-        g.rounded(rescaled(x, pad=1), -0.7, 1.3),
-        g.rounded(rescaled(x, outputs=2), -0.7, 1.3),
-        g.rounded(rescaled(x, size=2, steps_off=0.3), -0.7, 1.3),
         *(g.rounded(rescaled(x, shape=i), -0.7, 1.3) for i in ((1, 1, 1, 4), (1, 4), (2, 4, 1, 1))),
         g.rounded(rescaled(opset.relu(g.x)), -0.7, 1.3),
         g.rounded(rescaled(opset.add(g.x, np.float32(1))), -0.7, 1.3),
@@ -200,7 +194,15 @@ def test_what_is_only_rescaled_is_rounded_once():
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(x)),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(y)),
     ):
-        assert g.changed(unchanged) in ({}, MULTIPLIED)
+        assert g.changed(multiplied) == MULTIPLIED
+    for unchanged in (
+        g.rounded(g.convolved(x, groups=4, bias=False), -1, 1),
+        g.rounded(rescaled(x, strides=2), -0.7, 1.3),
+        g.rounded(rescaled(x, pad=1), -0.7, 1.3),
+        g.rounded(rescaled(x, outputs=2), -0.7, 1.3),
+        g.rounded(rescaled(x, size=2, steps_off=0.3), -0.7, 1.3),
+    ):
+        assert g.changed(unchanged) == {}
 
 
 def test_ends_of_roundings_before_hard_swish():
@@ -268,23 +270,47 @@ def test_pools_pad_where_nothing_is_less():
     opset = g.opset
     relu, clamp = opset.relu(g.x), opset.clamp(g.x, 0.0, 0.5)
 
-    def pads(x, value=0.0, kernel=3, own=0, to="floor", **padding):
+    def pads(x, value=0.0, kernel=3, own=0, to="floor", again=None, **padding):
         y = g.padded(x, value, **padding)
+        y = g.rounded(y, *again) if again else y
         y = opset.max_pool(y, [2, 2], [1, 1], [own] * 2, [own] * 2, [kernel] * 2, to).output(0)
         return g.kinds(opset.relu(y))["Pad"]
 
+    grid = (-1, 127 / 128)  # 0 is of it
     for activation in (relu, clamp):
-        assert pads(g.rounded(activation)) == 0
-    assert pads(g.rounded(g.x)) == 1  # of which some are negative
-    assert pads(g.rounded(opset.clamp(g.x, -0.5, 0.5))) == 1
+        assert pads(g.rounded(activation, *grid)) == 0
+        assert pads(g.rounded(activation, 0, 1)) == 0
+        assert pads(g.rounded(activation, 0, 1), again=(0, 1)) == 0
+    rounded = g.rounded(relu, *grid)
+    assert pads(rounded, again=(0, 1)) == 1
+    assert pads(g.rounded(g.x, *grid)) == 1  # of which some are negative
+    assert pads(g.rounded(opset.clamp(g.x, -0.5, 0.5), *grid)) == 1
     assert pads(relu) == 1
-    assert pads(opset.negative(relu)) == 1
-    assert pads(g.rounded(relu), value=0.5) == 1
-    assert pads(g.rounded(relu), mode="reflect") == 1
-    assert pads(g.rounded(relu), begin=(0, 1, 1, 1)) == 1
-    assert pads(g.rounded(relu), begin=(0, 0, 2, 0), kernel=2) == 1  # windows of padding only
-    assert pads(g.rounded(relu), own=1) == 1
-    assert pads(g.rounded(relu), to="ceil") == 1
+    assert pads(opset.negative(rounded)) == 1
+    assert pads(rounded, value=0.5) == 1
+    assert pads(rounded, mode="reflect") == 1
+    assert pads(rounded, begin=(0, 1, 1, 1)) == 1
+    assert pads(rounded, begin=(0, 0, 2, 0), kernel=2) == 1  # windows of padding only
+    assert pads(rounded, own=1) == 1
+    assert pads(rounded, to="ceil") == 1
+    assert pads(g.rounded(relu, -1, 1.1)) == 1  # 0 is rounded to less
+    assert pads(g.rounded(relu, 0, 1, to=grid)) == 1  # and here to -1
+
+
+def test_pools_do_not_pad_after_a_rounding_that_rescales():
+    """What was 0 there is less now."""
+    g = Graph(channels=4)
+    opset = g.opset
+    y = g.rounded(opset.relu(g.x), 0, 255 / 64)
+    weights = np.full((4, 1, 1, 1, 1), 127, np.int8)
+    scales = np.full((4, 1, 1, 1, 1), 0.5 / 127, np.float32)
+    weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
+    y = opset.add(opset.group_convolution(y, weights, *STEPS), np.full((1, 4, 1, 1), -1, "f4"))
+    grid = (-1, 127 / 128)
+    y = g.rounded(g.padded(g.rounded(y, *grid)), *grid)
+    y = opset.max_pool(y, [2, 2], [1, 1], [0, 0], [0, 0], [3, 3]).output(0)
+    kinds = g.kinds(opset.relu(y))
+    assert (kinds["FakeQuantize"], kinds["Pad"]) == (1, 1)
 
 
 def test_one_weight_a_channel_multiplies():

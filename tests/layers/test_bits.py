@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_octet import layers
+from keras_octet.layers.activation import sequential_sum
 from keras_octet.qparams import QParams
 from tests.litert import assert_same_bits, model_of
 from tests.strategies import integers, qparams, related_qparams, seeds
@@ -268,10 +269,28 @@ def test_prelu(seed, params, shared_axes):
 
 
 @bits
-@given(seeds, qparams, st.sampled_from([2, 10, 64, 65, 300]))
+@given(seeds, qparams, st.sampled_from([2, 10, 64, 65, 128, 300]))
 def test_softmax(seed, source, classes):
     layer = layers.QuantizedSoftmax(input_qparams=[source], output_qparams=SOFTMAX)
     assert_same_bits(model_of(layer, (classes,)), integers(seed, (50, classes)))
+
+
+@pytest.mark.parametrize("length", [1, 3, 64, 65, 128, 1000])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_sums_from_left_to_right(length, known, jit_compile):
+    """As every compiler leaves them: in another order one bit in many differs."""
+    if jit_compile and keras.backend.backend() == "torch":
+        pytest.skip("PyTorch compiles each for a quarter of a minute.")
+    values = np.random.default_rng(length).random((32, length), np.float32)
+    expected = np.zeros((32, 1), np.float32)
+    for column in values.T:
+        expected += column[:, None]
+    inputs = keras.Input((length if known else None,))
+    total = keras.layers.Lambda(sequential_sum, output_shape=(1,))(inputs)
+    model = keras.Model(inputs, total)
+    model.compile(jit_compile=jit_compile)
+    np.testing.assert_array_equal(model.predict_on_batch(values), expected)
 
 
 @pytest.mark.parametrize("scale", [2.0**-7, 0.05, 0.3])

@@ -28,12 +28,12 @@ LITTLE_WORK = 5_000_000
 # Otherwise a call has about this much work at most: enough that the call itself costs little, and
 # so little that, of many samples, a thread that wakes late leaves the others more.
 WORK_PER_PIECE = 150_000_000
-# Multiply-adds, fewer than `LITTLE_WORK`. While the other threads wake, the calling one is done with
-# so much; with this ahead of its share it ends last, and need not wake.
+# Multiply-adds of a first piece, which the calling thread has done by the time others are awake.
+# With it ahead of its share it ends after them, and need not be woken by them.
 HEAD_START = 700_000
 # Of a call's inputs and outputs, which are copied: about so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
-# Of several threads less: while one copies, the others wait.
+# With several threads less: while one copies, the others wait.
 BYTES_PER_PIECE = 200_000
 # Fewer samples do not fill the kernels' tiles.
 MIN_SAMPLES = 8
@@ -76,9 +76,10 @@ class LiteRTProgram:
             run = self._pool(self._threads(size)).run
             return predict_in_pieces(run, source, inputs, size, 1, equal=True)
         workers = self._num_threads or num_cores()
+        num_bytes = BYTES_PER_PIECE if workers > 1 else BYTES_IN_CACHE
         most = max(WORK_PER_PIECE // source.multiply_adds, MIN_SAMPLES)
-        most = min(most, _samples_of(BYTES_PER_PIECE, inputs, source))
-        head = HEAD_START // source.multiply_adds if workers > 1 else 0
+        most = min(most, _samples_of(num_bytes, inputs, source))
+        head = min(HEAD_START // source.multiply_adds, count - 1) if workers > 1 else 0
         # Each worker has about as many pieces, which makes some up to twice as large.
         rest = count - head
         size = math.ceil(rest / (max(rest // (most * workers), 1) * workers))
@@ -102,7 +103,7 @@ class LiteRTProgram:
 
 
 def _samples_of(num_bytes: int, inputs: Sequence[np.ndarray], source: Source) -> int:
-    """Of about how many samples the inputs and outputs have so many bytes."""
+    """Of about how many samples inputs and outputs have so many bytes, at least `MIN_SAMPLES`."""
     results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
     size = sum(x.nbytes for x in inputs) // len(inputs[0]) + results
     return max(num_bytes // size, MIN_SAMPLES)

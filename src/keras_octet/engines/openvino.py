@@ -60,9 +60,13 @@ class OpenVINOProgram:
         def run(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
             self._run(inputs, outputs, threads, streams=threads)
 
-        # A power of two, the same for any larger number of samples: each size is compiled.
+        # A power of two, the same for most larger numbers of samples: each size is compiled.
         most = min(max(WORK_PER_PIECE // self._source.multiply_adds, MIN_SAMPLES), MAX_SAMPLES)
-        size = min(1 << (most.bit_length() - 1), math.ceil(len(inputs[0]) / threads))
+        share = math.ceil(len(inputs[0]) / threads)
+        size = min(1 << (most.bit_length() - 1), share)
+        # Of few pieces some threads have one more than others, and the last is whole.
+        while size > MIN_SAMPLES and size * math.ceil(share / size) > 1.25 * share:
+            size //= 2
         return predict_in_pieces(run, self._source, inputs, size, threads, equal=True)
 
     def _run(

@@ -21,7 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_octet.engines.openvino_nodes import integers_and_scales
+from keras_octet.engines.openvino_nodes import (
+    ends_and_grid,
+    integers_and_scales,
+    pads_with_value_of,
+)
 from keras_octet.engines.openvino_roundings import round_less
 from keras_octet.engines.openvino_zero_points import without_zero_points
 
@@ -104,17 +108,17 @@ def _pad_in_pools(openvino: Any, model: Any) -> None:
 
 def _is_least(pad: Any) -> bool:
     """Whether a constant is padded that no value of a rounded activation is less than."""
-    inputs = [x.get_node() for x in pad.input_values()]
-    if (
-        pad.get_attributes()["pad_mode"] != "constant"
-        or inputs[0].get_type_name() != "FakeQuantize"
-    ):
+    rounding = pad.input_value(0).get_node()
+    if pad.get_attributes()["pad_mode"] != "constant" or not pad.input_values()[3:]:
         return False
-    if [x.get_type_name() for x in inputs[1:]] != ["Constant"] * 3:
+    if rounding.get_type_name() != "FakeQuantize":
         return False
-    activation = inputs[0].input_value(0).get_node()
+    ends, grid = ends_and_grid(rounding)
+    if ends != grid or not pads_with_value_of(grid, pad):
+        return False
+    activation = rounding.input_value(0).get_node()
     least = {"Relu": 0.0, "Clamp": activation.get_attributes().get("min")}
-    return inputs[3].data.item() == least.get(activation.get_type_name())
+    return pad.input_value(3).get_node().data.item() == least.get(activation.get_type_name())
 
 
 def _scale_channels(openvino: Any, model: Any) -> None:
@@ -130,7 +134,7 @@ def _scale_channels(openvino: Any, model: Any) -> None:
             and set(attributes["strides"]) == {1}
             and not any((*attributes["pads_begin"], *attributes["pads_end"]))
         ):
-            weights = (factors[0].astype(np.float64) * factors[1]).astype(np.float32)
+            weights = factors[0] * factors[1]
             weights = weights.reshape(1, -1, *[1] * len(attributes["strides"]))
             new = openvino.opset1.multiply(node.input_value(0), openvino.opset1.constant(weights))
             node.output(0).replace(new.output(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,18 @@ def ends_and_grid(node: Any) -> tuple[Grid | None, Grid | None]:
     if low >= high or grid_low >= grid_high or levels < 2:
         return None, None
     return (low, high, levels), (grid_low, grid_high, levels)
+
+
+def pads_with_value_of(grid: Grid | None, pad: Any) -> bool:
+    """Whether a Pad of values of a grid gives values of it, but for what float32 makes of them."""
+    if pad.get_attributes()["pad_mode"] != "constant":
+        return True
+    values = [x.get_node() for x in pad.input_values()[3:]]
+    if grid is None or [x.get_type_name() for x in values] != ["Constant"]:
+        return False
+    low, high, levels = grid
+    step = (values[0].data.item() - low) / (high - low) * (levels - 1)
+    return math.isfinite(step) and 0 <= round(step) < levels and abs(step - round(step)) < 1e-4
 
 
 def only_reader(node: Any) -> Any:

@@ -13,6 +13,7 @@ from keras_octet.engines.openvino_nodes import (
     ends_and_grid,
     integers_and_scales,
     only_reader,
+    pads_with_value_of,
 )
 
 # So far from halfway between two values, in steps, it is certain to which one float32 rounds.
@@ -45,27 +46,13 @@ def _round_once(model: Any) -> None:
         moved = node.input_values() if kind == "Concat" else node.input_values()[:1]
         found = {grids[x.get_node().get_name()] for x in moved}
         before = found.pop() if len(found) == 1 else None
-        kept = kind in MOVES or (kind == "Pad" and _is_of(before, node))
+        kept = kind in MOVES or (kind == "Pad" and pads_with_value_of(before, node))
         grids[node.get_name()] = before if kept else None
         if kind == "FakeQuantize":
             ends, grid = ends_and_grid(node)
             grids[node.get_name()] = grid
             if grid is not None and grid == before == ends:
                 node.output(0).replace(node.input_value(0))
-
-
-def _is_of(grid: Grid | None, pad: Any) -> bool:
-    """Whether what is padded with is a value of a grid, but for what float32 makes of it."""
-    value = pad.input_value(3).get_node() if len(pad.input_values()) > 3 else None
-    if pad.get_attributes()["pad_mode"] != "constant":
-        return True
-    if grid is None or value is None or value.get_type_name() != "Constant":
-        return False
-    if not np.isfinite(value.data).all():
-        return False
-    low, high, levels = grid
-    step = (value.data.item() - low) / (high - low) * (levels - 1)
-    return 0 <= round(step) < levels and abs(step - round(step)) < MARGIN
 
 
 def _rescale_while_rounding(convolution: Any) -> None:

@@ -46,7 +46,7 @@ def predict_in_pieces(
         size: samples of a piece.
         workers: number of threads.
         equal: make all pieces equally large, for which the last may compute samples again.
-        head: samples of one more piece, before the others.
+        head: samples of one more piece, before the others, of any size; not with `equal`.
     """
     count = len(inputs[0])
     size = min(size, count)

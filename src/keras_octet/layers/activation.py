@@ -233,18 +233,28 @@ class QuantizedSoftmax(QuantizedLayer):
         return saturate(rounded + float(self.output_qparams.zero_point))
 
 
-def sequential_sum(values: Any, unrolled_length: int = 64) -> Any:
-    """float32 sum over the last axis from left to right, keeping the axis."""
+def sequential_sum(values: Any, block_size: int = 64) -> Any:
+    """float32 sum over the last axis from left to right, keeping the axis.
+
+    TensorFlow makes one sum, in another order, of a chain of additions, but not of subtractions.
+    """
     length = values.shape[-1]
-    if length is not None and length <= unrolled_length:
-        total = values[..., 0:1]
-        for i in range(1, length):
-            total = total + values[..., i : i + 1]
-        return total
     columns = ops.moveaxis(values, -1, 0)
-    start = ops.zeros_like(columns[0])
-    total, _ = ops.scan(lambda carry, column: (carry + column, None), start, columns)
-    return ops.expand_dims(total, -1)
+
+    def subtract(total: Any, columns: Any, count: int) -> Any:
+        for i in range(count):
+            total = total - columns[i]
+        return total
+
+    size, first = (1, 0) if length is None else (block_size, length % block_size)
+    total = subtract(ops.zeros_like(columns[0]), columns, first)
+    if length is None or length > first:
+        count, *others = ops.shape(columns)
+        blocks = ops.reshape(columns[first:], (count // size, size, *others))
+        total = ops.fori_loop(
+            0, count // size, lambda i, total: subtract(total, blocks[i], size), total
+        )
+    return ops.expand_dims(-total, -1)
 
 
 @register
