@@ -32,7 +32,8 @@ class Graph:
 
     def padded(self, y, value=0, begin=(0, 0, 1, 1), mode="constant"):
         value = np.float32(value) if np.isscalar(value) else value
-        return self.opset.pad(y, np.array(begin), np.array([0, 0, 0, 2]), mode, value)
+        begin = np.array(begin) if isinstance(begin, tuple) else begin
+        return self.opset.pad(y, begin, np.array([0, 0, 0, 2]), mode, value)
 
     def convolved(
         self,
@@ -291,6 +292,8 @@ def test_pools_pad_where_nothing_is_less():
     assert pads(rounded, mode="reflect") == 1
     assert pads(rounded, begin=(0, 1, 1, 1)) == 1
     assert pads(rounded, begin=(0, 0, 2, 0), kernel=2) == 1  # windows of padding only
+    computed = opset.add(np.array([0, 0, 1, 0]), np.array([0, 0, 0, 1]))
+    assert pads(rounded, begin=computed) == 1
     assert pads(rounded, own=1) == 1
     assert pads(rounded, to="ceil") == 1
     assert pads(g.rounded(relu, -1, 1.1)) == 1  # 0 is rounded to less

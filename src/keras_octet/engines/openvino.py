@@ -28,7 +28,7 @@ from keras_octet.errors import EngineError
 # Compiled models that are kept: one for each input shape and use.
 MAX_COMPILED = 8
 # Its kernels want more at a time than LiteRT's: with AMX, a small convolutional network is twice as
-# fast on 64 samples as on 4. Large ones are as fast on 4 as on 16.
+# fast on 64 samples as on 4. Large ones want fewer.
 WORK_PER_PIECE = 2_600_000_000
 MIN_SAMPLES, MAX_SAMPLES = 8, 1024
 

@@ -109,7 +109,9 @@ def _pad_in_pools(openvino: Any, model: Any) -> None:
 def _is_least(pad: Any) -> bool:
     """Whether a constant is padded that no value of a rounded activation is less than."""
     rounding = pad.input_value(0).get_node()
-    if pad.get_attributes()["pad_mode"] != "constant" or not pad.input_values()[3:]:
+    if pad.get_attributes()["pad_mode"] != "constant":
+        return False
+    if [x.get_node().get_type_name() for x in pad.input_values()[1:]] != ["Constant"] * 3:
         return False
     if rounding.get_type_name() != "FakeQuantize":
         return False

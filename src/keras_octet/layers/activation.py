@@ -238,7 +238,7 @@ def sequential_sum(values: Any, block_size: int = 64) -> Any:
 
     TensorFlow makes one sum, in another order, of a chain of additions, but not of subtractions.
     """
-    length = values.shape[-1]
+    length = values.shape[-1] if isinstance(values.shape[-1], int) else None
     columns = ops.moveaxis(values, -1, 0)
 
     def subtract(total: Any, columns: Any, count: int) -> Any:
