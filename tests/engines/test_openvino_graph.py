@@ -59,6 +59,19 @@ class Graph:
         values = rng.normal(size=(1, y.get_output_shape(0)[1], 1, 1)).astype(np.float32)
         return opset.add(y, opset.constant(values)) if bias else y
 
+    def rescaled(
+        self, y, scale=0.5, steps_off=0.0, outputs=1, size=1, strides=1, pad=0, shape=None
+    ):
+        opset = self.opset
+        weights = np.full((4, outputs, 1, size, size), 127, np.int8)
+        scales = np.broadcast_to(np.float32(scale) / 127, (4,)).reshape(4, 1, 1, 1, 1)
+        scales = np.tile(scales, (1, outputs, 1, 1, 1))
+        weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
+        y = opset.group_convolution(y, weights, [strides] * 2, [pad] * 2, [pad] * 2, [1, 1])
+        bias = np.broadcast_to(0.3 + np.array(steps_off) * 2 / 255, (4,)).astype(np.float32)
+        shape = shape or (1, 4 * outputs, 1, 1)
+        return opset.add(y, np.resize(bias, shape))
+
     def rewritten(self, *results):
         """The model after its rewrites; the outputs are what they were."""
         # Of the nodes that it needs: others may read the same.
@@ -156,41 +169,34 @@ def test_what_is_only_rescaled_is_rounded_once():
     g = Graph(channels=4)
     opset = g.opset
 
-    def rescaled(y, scale=0.5, steps_off=0.0, outputs=1, size=1, strides=1, pad=0, shape=None):
-        weights = np.full((4, outputs, 1, size, size), 127, np.int8)
-        scales = np.broadcast_to(np.float32(scale) / 127, (4,)).reshape(4, 1, 1, 1, 1)
-        scales = np.tile(scales, (1, outputs, 1, 1, 1))
-        weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
-        y = opset.group_convolution(y, weights, [strides] * 2, [pad] * 2, [pad] * 2, [1, 1])
-        bias = np.broadcast_to(0.3 + np.array(steps_off) * 2 / 255, (4,)).astype(np.float32)
-        shape = shape or (1, 4 * outputs, 1, 1)
-        return opset.add(y, np.resize(bias, shape))
-
     x = g.rounded(g.x, -2, 2)
     one_less = dict.fromkeys(["FakeQuantize", "Convert", "Multiply", "GroupConvolution", "Add"], -1)
     for steps_off in (-0.49, 0, 0.49, [0, 0.49, -0.49, 0]):
-        assert g.changed(g.rounded(rescaled(x, steps_off=steps_off), -0.7, 1.3)) == one_less
-    assert g.changed(g.rounded(rescaled(x), -0.7, 1.3, to=(1, 4))) == one_less
+        assert g.changed(g.rounded(g.rescaled(x, steps_off=steps_off), -0.7, 1.3)) == one_less
+    assert g.changed(g.rounded(g.rescaled(x), -0.7, 1.3, to=(1, 4))) == one_less
     steps = g.rounded(g.x, -2, 2, to=(-128, 127))
-    in_steps = rescaled(steps, scale=2 / 255, steps_off=128 - 0.3 * 255 / 2)
+    in_steps = g.rescaled(steps, scale=2 / 255, steps_off=128 - 0.3 * 255 / 2)
     assert g.changed(g.rounded(in_steps, 0, 2)) == one_less
-    y = rescaled(x)
+    y = g.rescaled(x)
     coarse = g.rounded(g.x, -2, 2, levels=16)
     fine = {"levels": 2**16}
     for multiplied in (
-        g.rounded(rescaled(x, steps_off=-0.51), -0.7, 1.3),
-        g.rounded(rescaled(x, steps_off=0.4995), -0.7, 1.3),
-        g.rounded(rescaled(x, steps_off=[0, 0.51, 0, 0]), -0.7, 1.3),
-        g.rounded(rescaled(x, scale=0.51), -0.7, 1.3),
-        g.rounded(rescaled(x, scale=[0.5, 0.5, 0.51, 0.5]), -0.7, 1.3),
+        g.rounded(g.rescaled(x, steps_off=-0.51), -0.7, 1.3),
+        g.rounded(g.rescaled(x, steps_off=0.4995), -0.7, 1.3),
+        g.rounded(g.rescaled(x, steps_off=[0, 0.51, 0, 0]), -0.7, 1.3),
+        g.rounded(g.rescaled(x, scale=0.51), -0.7, 1.3),
+        g.rounded(g.rescaled(x, scale=[0.5, 0.5, 0.51, 0.5]), -0.7, 1.3),
         g.rounded(y, -0.7, 1),
         g.rounded(y, -0.7, 1.3, levels=16),
-        g.rounded(rescaled(coarse), -0.7, 1.3),
-        g.rounded(rescaled(coarse), -0.7, -0.7 + 255 * 2 / 15),
-        g.rounded(rescaled(g.rounded(g.x, -2, 2, **fine)), -0.7, 1.3, **fine),
-        *(g.rounded(rescaled(x, shape=i), -0.7, 1.3) for i in ((1, 1, 1, 4), (1, 4), (2, 4, 1, 1))),
-        g.rounded(rescaled(opset.relu(g.x)), -0.7, 1.3),
-        g.rounded(rescaled(opset.add(g.x, np.float32(1))), -0.7, 1.3),
+        g.rounded(g.rescaled(coarse), -0.7, 1.3),
+        g.rounded(g.rescaled(coarse), -0.7, -0.7 + 255 * 2 / 15),
+        g.rounded(g.rescaled(g.rounded(g.x, -2, 2, **fine)), -0.7, 1.3, **fine),
+        *(
+            g.rounded(g.rescaled(x, shape=i), -0.7, 1.3)
+            for i in ((1, 1, 1, 4), (1, 4), (2, 4, 1, 1))
+        ),
+        g.rounded(g.rescaled(opset.relu(g.x)), -0.7, 1.3),
+        g.rounded(g.rescaled(opset.add(g.x, np.float32(1))), -0.7, 1.3),
         opset.relu(y),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(x)),
         opset.add(g.rounded(y, -0.7, 1.3), opset.relu(y)),
@@ -198,10 +204,10 @@ def test_what_is_only_rescaled_is_rounded_once():
         assert g.changed(multiplied) == MULTIPLIED
     for unchanged in (
         g.rounded(g.convolved(x, groups=4, bias=False), -1, 1),
-        g.rounded(rescaled(x, strides=2), -0.7, 1.3),
-        g.rounded(rescaled(x, pad=1), -0.7, 1.3),
-        g.rounded(rescaled(x, outputs=2), -0.7, 1.3),
-        g.rounded(rescaled(x, size=2, steps_off=0.3), -0.7, 1.3),
+        g.rounded(g.rescaled(x, strides=2), -0.7, 1.3),
+        g.rounded(g.rescaled(x, pad=1), -0.7, 1.3),
+        g.rounded(g.rescaled(x, outputs=2), -0.7, 1.3),
+        g.rounded(g.rescaled(x, size=2, steps_off=0.3), -0.7, 1.3),
     ):
         assert g.changed(unchanged) == {}
 
@@ -305,10 +311,7 @@ def test_pools_do_not_pad_after_a_rounding_that_rescales():
     g = Graph(channels=4)
     opset = g.opset
     y = g.rounded(opset.relu(g.x), 0, 255 / 64)
-    weights = np.full((4, 1, 1, 1, 1), 127, np.int8)
-    scales = np.full((4, 1, 1, 1, 1), 0.5 / 127, np.float32)
-    weights = opset.multiply(opset.convert(opset.constant(weights), "f32"), scales)
-    y = opset.add(opset.group_convolution(y, weights, *STEPS), np.full((1, 4, 1, 1), -1, "f4"))
+    y = g.rescaled(y, steps_off=-1.3 * 255 / 2)  # by 1 less
     grid = (-1, 127 / 128)
     y = g.rounded(g.padded(g.rounded(y, *grid)), *grid)
     y = opset.max_pool(y, [2, 2], [1, 1], [0, 0], [0, 0], [3, 3]).output(0)

@@ -287,7 +287,7 @@ def test_sums_from_left_to_right(length, known, jit_compile):
     for column in values.T:
         expected += column[:, None]
     inputs = keras.Input((length if known else None,))
-    total = keras.layers.Lambda(sequential_sum, output_shape=(1,))(inputs)
+    total = keras.layers.Lambda(sequential_sum)(inputs)  # traced for any batch to find its shape
     model = keras.Model(inputs, total)
     model.compile(jit_compile=jit_compile)
     if not known:  # TensorFlow does not trace for any length before it has seen two

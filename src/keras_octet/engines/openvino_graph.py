@@ -23,6 +23,7 @@ import numpy as np
 
 from keras_octet.engines.openvino_nodes import (
     ends_and_grid,
+    factors_of_channels,
     integers_and_scales,
     pads_with_value_of,
 )
@@ -126,17 +127,8 @@ def _is_least(pad: Any) -> bool:
 def _scale_channels(openvino: Any, model: Any) -> None:
     """Multiply, where a depthwise convolution has one weight a channel and does no more."""
     for node in model.get_ordered_ops():
-        if node.get_type_name() != "GroupConvolution":
-            continue
-        factors = integers_and_scales(node.input_value(1).get_node())
-        attributes = node.get_attributes()
-        if (
-            factors is not None
-            and set(factors[0].shape[1:]) == {1}
-            and set(attributes["strides"]) == {1}
-            and not any((*attributes["pads_begin"], *attributes["pads_end"]))
-        ):
-            weights = factors[0] * factors[1]
-            weights = weights.reshape(1, -1, *[1] * len(attributes["strides"]))
-            new = openvino.opset1.multiply(node.input_value(0), openvino.opset1.constant(weights))
-            node.output(0).replace(new.output(0))
+        if node.get_type_name() == "GroupConvolution":
+            factors = factors_of_channels(node)
+            if factors is not None:
+                new = openvino.opset1.multiply(node.input_value(0), factors)
+                node.output(0).replace(new.output(0))

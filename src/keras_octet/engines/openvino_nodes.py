@@ -61,6 +61,24 @@ def bias_of(convolution: Any) -> Any:
     return node if bias.get_type_name() == "Constant" and bias.data.dtype == np.float32 else None
 
 
+def factors_of_channels(convolution: Any) -> np.ndarray | None:
+    """What a GroupConvolution multiplies each channel by, of shape `(1, channels, 1, ...)`.
+
+    None if it does more than that, or its weights are in no form that is known here.
+    """
+    factors = integers_and_scales(convolution.input_value(1).get_node())
+    attributes = convolution.get_attributes()
+    strides = attributes["strides"]
+    if (
+        factors is None
+        or any(x.size != len(factors[0]) for x in factors)  # it adds something up
+        or any((*attributes["pads_begin"], *attributes["pads_end"]))
+        or set(strides) != {1}
+    ):
+        return None
+    return (factors[0] * factors[1]).reshape(1, -1, *[1] * len(strides))
+
+
 def integers_and_scales(node: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """The factors of weights that are int8 constants times constant scales; None of others."""
     if node.get_type_name() != "Multiply":

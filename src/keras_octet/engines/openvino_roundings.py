@@ -11,6 +11,7 @@ from keras_octet.engines.openvino_nodes import (
     Grid,
     bias_of,
     ends_and_grid,
+    factors_of_channels,
     integers_and_scales,
     only_reader,
     pads_with_value_of,
@@ -62,26 +63,17 @@ def _rescale_while_rounding(convolution: Any) -> None:
     """
     total = bias_of(convolution)
     first = convolution.input_value(0).get_node()
-    factors = integers_and_scales(convolution.input_value(1).get_node())
+    factors = factors_of_channels(convolution)
     if total is None or factors is None or not _is_rounding(first) or only_reader(first) is None:
         return
     second = only_reader(total)
-    attributes = convolution.get_attributes()
     bias = total.input_value(1).get_node().data
-    channels = len(factors[0])
-    if (
-        not _is_rounding(second)
-        or any(x.size != channels for x in factors)  # it adds nothing up
-        or bias.shape != (1, channels, *(1 for _ in attributes["strides"]))
-        or any((*attributes["pads_begin"], *attributes["pads_end"]))
-        or set(attributes["strides"]) != {1}
-    ):
+    if not _is_rounding(second) or bias.shape != factors.shape:
         return
     (_, grid), (ends, _) = ends_and_grid(first), ends_and_grid(second)
     if grid is None or ends is None or not grid[2] == ends[2] <= MAX_LEVELS:
         return
-    scale = (factors[0] * factors[1]).reshape(-1, 1)
-    steps = _steps(np.linspace(*grid) * scale + bias.reshape(-1, 1), ends)
+    steps = _steps(np.linspace(*grid) * factors.reshape(-1, 1) + bias.reshape(-1, 1), ends)
     if (abs(steps - np.arange(grid[2])) < 0.5 - MARGIN).all():
         for end_of_grid in (3, 4):
             first.input(end_of_grid).replace_source_output(second.input_value(end_of_grid))

@@ -51,9 +51,7 @@ def predict_in_pieces(
     count = len(inputs[0])
     size = min(size, count)
     outputs = [np.empty((count, *x.shape[1:]), x.dtype) for x in source.outputs]
-    starts = list(range(head, count, size))
-    if head:
-        starts.insert(0, 0)
+    starts = [0, *range(head or size, count, size)]
     # Taking the next item of this iterator is atomic.
     pieces = iter(list(zip(starts, [*starts[1:], count], strict=True)))
 
