@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import keras
 import numpy as np
 import pytest
@@ -102,16 +104,43 @@ def test_depthwise_conv2d(seed, params, activation, padding, data):
 @bits
 @given(seeds, related_qparams(2), paddings, st.sampled_from([None, "relu"]), st.data())
 def test_conv2d_transpose(seed, params, padding, activation, data):
+    strides = data.draw(small), data.draw(small)
+    # Keras has no transposed convolution with both strides and gaps.
+    gaps = small if max(strides) == 1 else st.just(1)
     layer = layers.QuantizedConv2DTranspose(
         filters=data.draw(st.integers(1, 6)),
         kernel_size=(data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))),
-        strides=(data.draw(small), data.draw(small)),
+        strides=strides,
         padding=padding,
+        output_padding=data.draw(st.none() | st.tuples(*(st.integers(0, s - 1) for s in strides))),
+        dilation_rate=(data.draw(gaps), data.draw(gaps)),
         activation=activation,
         input_qparams=params[:1],
         output_qparams=params[1],
     )
     check_linear(layer, seed, 5, 4, data.draw(st.integers(1, 5)))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_conv2d_transpose_has_the_size_of_keras(padding):
+    shape, params = (2, 5, 4, 3), QParams(scale=0.5, zero_point=0)
+    for size, stride, dilation in product(range(1, 6), range(1, 5), (1, 2, 3)):
+        if stride > 1 < dilation:
+            continue
+        for extra in (None, *range(stride)):
+            window = {
+                "kernel_size": (size, 1),
+                "strides": (stride, stride),
+                "padding": padding,
+                "output_padding": None if extra is None else (extra, 0),
+                "dilation_rate": (dilation, 1),
+            }
+            layer = layers.QuantizedConv2DTranspose(
+                filters=2, **window, input_qparams=[params], output_qparams=params
+            )
+            expected = keras.layers.Conv2DTranspose(2, **window).compute_output_shape(shape)
+            assert layer.compute_output_shape(shape) == tuple(expected), window
+            assert layer(np.zeros(shape, np.int8)).shape == tuple(expected), window
 
 
 @bits
@@ -168,12 +197,16 @@ def test_worst_case_accumulation_in_groups_and_windows():
     transposed = layers.QuantizedConv2DTranspose(
         filters=2, kernel_size=(32, 32), input_qparams=[source], output_qparams=target
     )
+    channels = layers.QuantizedConv2DTranspose(
+        filters=2, kernel_size=(1, 1), input_qparams=[source], output_qparams=target
+    )
     for layer, shape, products in [
         (grouped, (2, 2, 1024), 2048),
         (window, (32, 32, 2), 1024),
         (patches, (32, 32, 2), 2048),
         (row, (1, 1024, 2), 1024),
         (transposed, (32, 32, 2), 2048),
+        (channels, (2, 2, 2048), 2048),
     ]:
         model = model_of(layer, shape)
         kernel = np.full(layer.kernel.shape, 127, np.int8)

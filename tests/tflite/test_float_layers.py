@@ -157,6 +157,25 @@ def test_transposed_convolution_shorter_than_same_padding(kernel: int, stride: i
     assert interpreter.left() == []
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "output_padding"), [(1, 3, 0), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)]
+)
+def test_transposed_convolution_of_gaps_begins_as_in_keras(
+    kernel: int, stride: int, output_padding: int
+) -> None:
+    """A kernel as wide as the stride, with zeros at its end, would be cropped at its beginning."""
+    layer = L.Conv2DTranspose(
+        3,
+        (kernel, 1),
+        strides=(stride, 1),
+        padding="same",
+        output_padding=(output_padding, 0),
+    )
+    interpreter = assert_close(sequence((5, 4, 2), layer))
+    assert interpreter.operators() == ["TRANSPOSE_CONV", "STRIDED_SLICE"]
+    assert interpreter.left() == []
+
+
 ACTIVATIONS = (
     "linear relu relu6 sigmoid tanh hard_silu exponential log_softmax elu selu celu gelu "
     "leaky_relu silu softmax softplus softsign mish hard_sigmoid log_sigmoid hard_tanh tanh_shrink"

@@ -101,7 +101,7 @@ def pad_integers(inputs: Any, widths: Sequence[Sequence[int]], value: int) -> An
 def shifted(inputs: Any, qparams: QParams, dtype: str = "int32") -> Any:
     """`q - zero_point` in `dtype`."""
     values = ops.cast(inputs, dtype)
-    return values - ops.cast(qparams.zero_point, dtype) if qparams.zero_point else values
+    return values - qparams.zero_point if qparams.zero_point else values
 
 
 def saturate(values: Any, low: int = -128, high: int = 127) -> Any:

@@ -134,11 +134,7 @@ class QuantizedDepthwiseConv2D(QuantizedConvolution):
 
 @register
 class QuantizedConv2DTranspose(QuantizedConvolution):
-    """int8 `Conv2DTranspose`: kernel `(kh, kw, filters, in)`.
-
-    Computed as an ordinary convolution over the input with zeros between its pixels, which is the
-    same sum on every backend.
-    """
+    """int8 `Conv2DTranspose`: kernel `(kh, kw, filters, in)`."""
 
     config_keys = ("filters", "output_padding", *QuantizedConvolution.config_keys)
     builtin_block = 8
@@ -157,53 +153,53 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
     def _columns(self, kernel: np.ndarray) -> np.ndarray:
         return kernel.transpose(0, 1, 3, 2)
 
-    def _centred_kernel(self) -> Any:
-        flipped = ops.flip(super()._centred_kernel(), axis=(0, 1))
-        return ops.transpose(flipped, (0, 1, 3, 2))
+    def _of_inputs(self, kernel: Any, low: int, high: int) -> Any:
+        return kernel[..., low:high]
 
     def _window(self, axis: int) -> int:
         return self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
 
-    def _margins(self, axis: int) -> tuple[int, int]:
-        """Zeros to put before and after the spread input so that a VALID convolution fits."""
+    def _crop(self, axis: int) -> tuple[int, int]:
+        """What to cut off before and after the sums of all windows; zeros to add if less than 0.
+
+        Those have the length `(n - 1) * stride + max(window, stride)`.
+        """
         window, stride = self._window(axis), self.strides[axis]
-        if self.padding == "same" and self.output_padding is None:
-            cropped = max(window - stride, 0)
-            before = window - 1 - cropped // 2
-            extra = max(stride - window, 0)
-            return before, window - 1 - (cropped - cropped // 2) + extra
         if self.output_padding is None:
-            return window - 1, window - 1 + max(stride - window, 0)
+            surplus = max(window - stride, 0) if self.padding == "same" else 0
+            return surplus // 2, surplus - surplus // 2
         # As every Keras backend crops; the length is (n - 1) * stride + window - 2 * half + extra.
         extra, half = self.output_padding[axis], 0 if self.padding == "valid" else window // 2
         before = max(2 * half - extra, 0) // 2 if self.padding == "same" else 0
-        return window - 1 - before, window - 1 - (2 * half - extra - before)
-
-    def _spread(self, values: Any) -> Any:
-        batch, height, width, channels = ops.shape(values)
-        vertical, horizontal = self.strides
-        spread = ops.reshape(values, (batch, height, 1, width, 1, channels))
-        spread = ops.pad(
-            spread, ((0, 0), (0, 0), (0, vertical - 1), (0, 0), (0, horizontal - 1), (0, 0))
-        )
-        spread = ops.reshape(spread, (batch, height * vertical, width * horizontal, channels))
-        # The last pixel needs no zeros after it.
-        spread = spread[:, : height * vertical - (vertical - 1), :]
-        spread = spread[:, :, : width * horizontal - (horizontal - 1)]
-        return ops.pad(spread, ((0, 0), self._margins(0), self._margins(1), (0, 0)))
+        return before, 2 * half - extra - before + max(stride - window, 0)
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
-        return ops.conv(
-            inputs,
-            kernel,
-            strides=1,
-            padding="valid",
-            dilation_rate=self.dilation_rate,
-            data_format="channels_last",
+        # Not every backend has a transposed convolution with gaps in its window.
+        kernel = _with_gaps(kernel, self.dilation_rate)
+        sums = ops.conv_transpose(
+            inputs, kernel, strides=self.strides, padding="valid", data_format="channels_last"
         )
+        (top, bottom), (left, right) = self._crop(0), self._crop(1)
+        if min(bottom, right) < 0:
+            sums = ops.pad(sums, ((0, 0), (0, max(-bottom, 0)), (0, max(-right, 0)), (0, 0)))
+        return sums[:, top : -max(bottom, 0) or None, left : -max(right, 0) or None]
 
     def _output_length(self, axis: int, length: int | None) -> int | None:
         if length is None:
             return None
-        spread = (length - 1) * self.strides[axis] + 1
-        return spread + sum(self._margins(axis)) - self._window(axis) + 1
+        stride = self.strides[axis]
+        return (length - 1) * stride + max(self._window(axis), stride) - sum(self._crop(axis))
+
+
+def _with_gaps(kernel: Any, dilation_rate: Size) -> Any:
+    """A kernel `(kh, kw, ...)` with zeros between its rows and columns."""
+    for axis, rate in enumerate(dilation_rate):
+        if rate > 1:
+            shape = kernel.shape
+            gaps = [(0, 0)] * (axis + 1) + [(0, rate - 1)] + [(0, 0)] * (len(shape) - 1 - axis)
+            kernel = ops.pad(ops.expand_dims(kernel, axis + 1), gaps)
+            kernel = ops.reshape(kernel, (*shape[:axis], shape[axis] * rate, *shape[axis + 1 :]))
+            # No zeros after the last one.
+            last = shape[axis] * rate - (rate - 1)
+            kernel = kernel[:last] if axis == 0 else kernel[:, :last]
+    return kernel

@@ -149,10 +149,10 @@ class QuantizedLinear(QuantizedLayer):
 
     def _sum(self, values: Any) -> Any:
         """Integers in float32, zero point 0, to int32 sums of products."""
-        return self._accumulate(self._spread(values), self._centred_kernel())
+        return self._accumulate(values, self._centred_kernel())
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
-        """int32 sums of products; the last axes of `kernel` are input and output channels."""
+        """int32 sums of products."""
         # The largest weights there are, while the actual ones are not known yet.
         channels, windows = self._pieces or self._count_pieces(
             np.full(self.kernel.shape, 127, np.int8)
@@ -160,27 +160,27 @@ class QuantizedLinear(QuantizedLayer):
         total = None
         for low, high in chunk_bounds(inputs.shape[-1], channels):
             part = inputs if channels == 1 else inputs[..., low:high]
-            weights = kernel if channels == 1 else kernel[..., low:high, :]
+            weights = kernel if channels == 1 else self._of_inputs(kernel, low, high)
             for mask in _window_masks(kernel.shape[:-2], windows):
                 products = self._sum_of_products(part, weights if mask is None else weights * mask)
                 added = ops.cast(products, "int32")
                 total = added if total is None else total + added
         return total
 
+    def _of_inputs(self, kernel: Any, low: int, high: int) -> Any:
+        """The part of a kernel that multiplies input channels `low` to `high`."""
+        return kernel[..., low:high, :]
+
     def _arrange(self, inputs: Any) -> Any:
         """The inputs in the shape that the kernel multiplies."""
         return inputs
-
-    def _spread(self, values: Any) -> Any:
-        """Integers in float32, zeros put in where the kernel needs them."""
-        return values
 
     def call(self, inputs: Any) -> Any:
         values = shifted(self._arrange(inputs), self.input_qparams[0], "float32")
         bias = ops.convert_to_tensor(self.bias)
         if not self._adds_in_float32:
             return self._requantize(self._sum(values) + bias)
-        sums = self._sum_of_products(self._spread(values), self._centred_kernel())
+        sums = self._sum_of_products(values, self._centred_kernel())
         return self._requantize(sums + ops.cast(bias, "float32"))
 
     def _centred_kernel(self) -> Any:

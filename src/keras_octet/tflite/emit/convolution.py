@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,26 +87,26 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
 
     Zeros stand in the kernel for its dilation, and beyond its end when it is smaller than the
     stride under SAME padding, a case that XNNPACK does not take: unless the layer computes as
-    LiteRT's built-in kernel. An output shorter than SAME padding gives (some values of
-    `output_padding`) is cut out of the VALID one.
+    LiteRT's built-in kernel. An output that SAME padding gives otherwise or not at all (some values
+    of `output_padding`) is cut out of the VALID one.
     """
     require_channels_last(layer)
     dilation, strides = pair(layer.dilation_rate), pair(layer.strides)
     before, after = graph.static_shape(inputs[0], 1, 2), graph.static_shape(output, 1, 2)
-    cut = layer.padding == "same" and any(
-        -(-size // stride) != length
-        for size, stride, length in zip(after, strides, before, strict=True)
+    builtin = getattr(layer, "builtin", False)
+    windows = [
+        (size - 1) * rate + 1 for size, rate in zip(pair(layer.kernel_size), dilation, strict=True)
+    ]
+    # Keras crops the sum of all windows, half of it (rounded down) before.
+    begin = _cropped_before(before, after, strides, windows)
+    filled = windows if builtin else [max(*pair) for pair in zip(windows, strides, strict=True)]
+    cut = layer.padding == "same" and (
+        begin != _cropped_before(before, after, strides, filled)
+        or tuple(-(-size // stride) for size, stride in zip(after, strides, strict=True)) != before
     )
     same = layer.padding == "same" and not cut
-    builtin = getattr(layer, "builtin", False)
-    fills = same and not builtin
-    gaps = same and any(
-        size < stride for size, stride in zip(pair(layer.kernel_size), strides, strict=True)
-    )
-    windows = [
-        max((size - 1) * rate + 1, stride if fills else 1)
-        for size, rate, stride in zip(pair(layer.kernel_size), dilation, strides, strict=True)
-    ]
+    gaps = same and any(w < stride for w, stride in zip(windows, strides, strict=True))
+    windows = filled if same else windows
 
     def layout(kernel: np.ndarray) -> np.ndarray:
         spread = np.zeros((*windows, *kernel.shape[2:]), kernel.dtype)
@@ -152,16 +152,17 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
             ),
         )
         if cut:
-            # Keras crops the sum of all windows, half of it (rounded down) before.
-            begin = [
-                max((length - 1) * stride + window - size, 0) // 2
-                for length, stride, window, size in zip(
-                    before, strides, windows, after, strict=True
-                )
-            ]
             slice_tensor(graph, whole, [0, *begin, 0], target)
 
     with_activation(layer, graph, output, emit)
+
+
+def _cropped_before(
+    lengths: Sequence[int], sizes: Sequence[int], strides: Sequence[int], windows: Sequence[int]
+) -> list[int]:
+    """What SAME padding takes off the sum of all windows at its beginning, on each axis."""
+    axes = zip(lengths, sizes, strides, windows, strict=True)
+    return [max((n - 1) * stride + window - size, 0) // 2 for n, size, stride, window in axes]
 
 
 def emit_conv_3d(layer: Any, graph: Graph, inputs: list[int], output: int) -> None:
