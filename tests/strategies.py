@@ -45,3 +45,8 @@ def inexact_inverse() -> tuple[float, float]:
     position = np.argmin(np.where(numbers * inverses == 1, exact, 2))
     assert exact[position] < 1 - 2**-30
     return float(numbers[position]), float(inverses[position])
+
+
+# Kernel, stride and output_padding of transposed convolutions that SAME padding of a wider kernel
+# would crop elsewhere.
+GAPS = [(1, 3, 0), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)]

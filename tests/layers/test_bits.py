@@ -14,7 +14,7 @@ from keras_octet import layers
 from keras_octet.layers.activation import sequential_sum
 from keras_octet.qparams import QParams
 from tests.litert import assert_same_bits, model_of
-from tests.strategies import integers, qparams, related_qparams, seeds
+from tests.strategies import GAPS, integers, qparams, related_qparams, seeds
 
 SOFTMAX = QParams(scale=1 / 256, zero_point=-128)
 TANH = QParams(scale=1 / 128, zero_point=0)
@@ -105,15 +105,15 @@ def test_depthwise_conv2d(seed, params, activation, padding, data):
 @given(seeds, related_qparams(2), paddings, st.sampled_from([None, "relu"]), st.data())
 def test_conv2d_transpose(seed, params, padding, activation, data):
     strides = data.draw(small), data.draw(small)
-    # Keras has no transposed convolution with both strides and gaps.
-    gaps = small if max(strides) == 1 else st.just(1)
+    # Keras has no transposed convolution with both.
+    dilation = small if max(strides) == 1 else st.just(1)
     layer = layers.QuantizedConv2DTranspose(
         filters=data.draw(st.integers(1, 6)),
         kernel_size=(data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))),
         strides=strides,
         padding=padding,
         output_padding=data.draw(st.none() | st.tuples(*(st.integers(0, s - 1) for s in strides))),
-        dilation_rate=(data.draw(gaps), data.draw(gaps)),
+        dilation_rate=(data.draw(dilation), data.draw(dilation)),
         activation=activation,
         input_qparams=params[:1],
         output_qparams=params[1],
@@ -121,26 +121,81 @@ def test_conv2d_transpose(seed, params, padding, activation, data):
     check_linear(layer, seed, 5, 4, data.draw(st.integers(1, 5)))
 
 
+@pytest.mark.parametrize("builtin", [False, True])
+@pytest.mark.parametrize(("size", "stride", "output_padding"), GAPS)
+def test_conv2d_transpose_with_gaps(size, stride, output_padding, builtin):
+    layer = layers.QuantizedConv2DTranspose(
+        filters=3,
+        kernel_size=(size, 2),
+        strides=(stride, 1),
+        padding="same",
+        output_padding=(output_padding, 1),
+        builtin=builtin,
+        input_qparams=[QParams(scale=0.5, zero_point=3)],
+        output_qparams=QParams(scale=0.25, zero_point=-7),
+    )
+    model = model_of(layer, (5, 4, 3))
+    fill(layer, 0)
+    # The built-in kernel reads the batch size in the file.
+    assert_same_bits(model, integers(1, (1, 5, 4, 3)))
+
+
+def sums_of_windows(inputs, kernel, strides, rates, sizes):
+    """What a transposed convolution adds up, cropped in the middle or followed by zeros."""
+    batch, *lengths, _ = inputs.shape
+    steps = [(n - 1) * stride for n, stride in zip(lengths, strides, strict=True)]
+    reach = [(n - 1) * rate + 1 for n, rate in zip(kernel.shape, rates, strict=False)]
+    whole = np.zeros((batch, steps[0] + reach[0], steps[1] + reach[1], kernel.shape[2]))
+    for i, j in np.ndindex(*kernel.shape[:2]):
+        rows, columns = (
+            slice(at * rate, at * rate + step + 1, stride)
+            for at, rate, step, stride in zip((i, j), rates, steps, strides, strict=True)
+        )
+        whole[:, rows, columns] += inputs @ kernel[i, j].T
+    y, x = (max(n - size, 0) // 2 for n, size in zip(whole.shape[1:3], sizes, strict=True))
+    middle = whole[:, y : y + sizes[0], x : x + sizes[1]]
+    after = [(0, size - n) for n, size in zip(middle.shape[1:3], sizes, strict=True)]
+    return np.pad(middle, ((0, 0), *after, (0, 0)))
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_conv2d_transpose_has_the_size_of_keras(padding):
-    shape, params = (2, 5, 4, 3), QParams(scale=0.5, zero_point=0)
-    for size, stride, dilation in product(range(1, 6), range(1, 5), (1, 2, 3)):
-        if stride > 1 < dilation:
+def test_conv2d_transpose_adds_what_keras_adds(padding):
+    shape = (2, 4, 3, 3)
+    inputs = integers(1, shape).astype(np.float32)
+    for size, stride, dilation in product(range(1, 5), range(1, 5), (1, 2, 3)):
+        if stride > 1 and dilation > 1:
             continue
         for extra in (None, *range(stride)):
             window = {
-                "kernel_size": (size, 1),
-                "strides": (stride, stride),
+                "kernel_size": (size, 2),
+                "strides": (stride, max(stride - 1, 1)),
                 "padding": padding,
                 "output_padding": None if extra is None else (extra, 0),
                 "dilation_rate": (dilation, 1),
             }
             layer = layers.QuantizedConv2DTranspose(
-                filters=2, **window, input_qparams=[params], output_qparams=params
+                filters=2,
+                **window,
+                input_qparams=[QParams(scale=0.5, zero_point=0)],
+                output_qparams=QParams(scale=0.5, zero_point=0),
             )
+            layer.build(shape)
+            fill(layer, 0)
             expected = keras.layers.Conv2DTranspose(2, **window).compute_output_shape(shape)
             assert layer.compute_output_shape(shape) == tuple(expected), window
-            assert layer(np.zeros(shape, np.int8)).shape == tuple(expected), window
+            kernel = keras.ops.convert_to_numpy(layer.kernel).astype(np.float32)
+            sums = sums_of_windows(
+                inputs, kernel, layer.strides, layer.dilation_rate, expected[1:3]
+            )
+            received = keras.ops.convert_to_numpy(layer._sum(keras.ops.convert_to_tensor(inputs)))
+            np.testing.assert_array_equal(received, sums, err_msg=str(window))
+
+
+def test_conv2d_transpose_has_no_strides_with_dilation():
+    with pytest.raises(ValueError, match=r"strides=\(2, 1\), dilation_rate=\(1, 2\)"):
+        layers.QuantizedConv2DTranspose(
+            filters=1, kernel_size=(1, 1), strides=(2, 1), dilation_rate=(1, 2)
+        )
 
 
 @bits

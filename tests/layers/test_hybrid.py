@@ -14,6 +14,7 @@ from keras_octet.layers.dynamic import zero_point_in_float64
 from keras_octet.layers.rounding import fused_multiply_add
 from keras_octet.tflite.write import to_tflite
 from tests.litert import keras_outputs
+from tests.strategies import GAPS
 
 f32 = np.float32
 
@@ -136,6 +137,18 @@ def test_conv2d_transpose(seed: int, padding: str) -> None:
         per_tensor=seed == 3,
     )
     check(layer, seed, 4, 5, 3)
+
+
+@pytest.mark.parametrize(("size", "stride", "output_padding"), GAPS)
+def test_conv2d_transpose_with_gaps(size: int, stride: int, output_padding: int) -> None:
+    layer = layers.HybridConv2DTranspose(
+        filters=3,
+        kernel_size=(size, 2),
+        strides=(stride, 1),
+        padding="same",
+        output_padding=(output_padding, 1),
+    )
+    check(layer, 0, 5, 4, 6)
 
 
 @seeds

@@ -15,6 +15,7 @@ from keras_octet.layers import wide
 from keras_octet.qparams import QParams
 from tests.layers.test_hybrid import compiled
 from tests.litert import assert_same_bits
+from tests.strategies import GAPS
 
 ALL = np.arange(-(2**15), 2**15).astype(np.int16)
 seeds = pytest.mark.parametrize("seed", range(3))
@@ -117,6 +118,21 @@ def test_conv2d_transpose(seed: int, bias_dtype: str) -> None:
         )
 
     check_linear(make, seed, 4, 3, 6, bias_dtype=bias_dtype)
+
+
+@pytest.mark.parametrize(("size", "stride", "output_padding"), GAPS)
+def test_conv2d_transpose_with_gaps(size: int, stride: int, output_padding: int) -> None:
+    def make(**kwargs: Any) -> Any:
+        return layers.Int16Conv2DTranspose(
+            filters=3,
+            kernel_size=(size, 2),
+            strides=(stride, 1),
+            padding="same",
+            output_padding=(output_padding, 1),
+            **kwargs,
+        )
+
+    check_linear(make, 0, 5, 4, 6, bias_dtype="int64")
 
 
 @seeds

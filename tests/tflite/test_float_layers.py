@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_octet.errors import ExportError
 from keras_octet.tflite.write import to_tflite
+from tests.strategies import GAPS
 from tests.tflite.support import assert_close, pair, sequence
 
 L = keras.layers
@@ -157,9 +158,7 @@ def test_transposed_convolution_shorter_than_same_padding(kernel: int, stride: i
     assert interpreter.left() == []
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "output_padding"), [(1, 3, 0), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)]
-)
+@pytest.mark.parametrize(("kernel", "stride", "output_padding"), GAPS)
 def test_transposed_convolution_of_gaps_begins_as_in_keras(
     kernel: int, stride: int, output_padding: int
 ) -> None:

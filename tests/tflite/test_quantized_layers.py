@@ -24,6 +24,7 @@ SOURCE = QParams(scale=0.031, zero_point=-7)
 OTHER = QParams(scale=0.024, zero_point=11)
 TARGET = QParams(scale=0.083, zero_point=5)
 SYMMETRIC = QParams(scale=0.02, zero_point=0)
+WIDE = QParams(scale=0.01, zero_point=0, dtype="int16")
 PROBABILITY = QParams(scale=1 / 256, zero_point=-128)
 MOVED: dict[str, Any] = {"input_qparams": [SOURCE], "output_qparams": TARGET}
 KEPT: dict[str, Any] = {"input_qparams": [SOURCE], "output_qparams": SOURCE}
@@ -306,3 +307,32 @@ def _tensors(model: keras.Model, code: str) -> list[Any]:
     subgraph = parsed(to_tflite(model)).subgraphs[0]
     (operator,) = subgraph.operators
     return [subgraph.tensors[i] for i in (*operator.inputs, *operator.outputs)]
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+@pytest.mark.parametrize(("padding", "extra"), [("same", 1), ("same", 2), ("valid", 0)])
+def test_transposed_convolution_of_the_builtin_kernel_keeps_its_gaps(
+    kind: str, padding: str, extra: int
+) -> None:
+    """A window smaller than its stride is stored as it is, and read and written again the same."""
+    cls, options = (
+        (Q.QuantizedConv2DTranspose, {"builtin": True, **MOVED})
+        if kind == "int8"
+        else (Q.Int16Conv2DTranspose, {"input_qparams": [WIDE], "output_qparams": WIDE})
+    )
+    layer = cls(
+        filters=3,
+        kernel_size=(2, 1),
+        strides=(4, 1),
+        padding=padding,
+        output_padding=(extra, 0),
+        **options,
+    )
+    inputs = keras.Input((5, 4, 2), batch_size=1, dtype=kind)
+    content = to_tflite(keras.Model(inputs, layer(inputs)))
+    for file in (content, ko.load_model(content).to_tflite()):
+        interpreter = Interpreter(file)
+        assert interpreter.operators()[-1] == "TRANSPOSE_CONV"
+        assert "TRANSPOSE_CONV" in interpreter.left()
+        operator = parsed(file).subgraphs[0].operators[-1]
+        assert list(parsed(file).subgraphs[0].tensors[operator.inputs[1]].shape) == [3, 2, 1, 2]

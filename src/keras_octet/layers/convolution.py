@@ -141,6 +141,11 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
 
     def __init__(self, *, filters: int, output_padding: Size | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError(
+                "A transposed convolution has strides or a dilation_rate, as in Keras. Received: "
+                f"strides={self.strides}, dilation_rate={self.dilation_rate}"
+            )
         self.filters = filters
         self.output_padding = None if output_padding is None else tuple(output_padding)
 
@@ -160,46 +165,42 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
         return self.dilation_rate[axis] * (self.kernel_size[axis] - 1) + 1
 
     def _crop(self, axis: int) -> tuple[int, int]:
-        """What to cut off before and after the sums of all windows; zeros to add if less than 0.
+        """How many sums of windows are cut off before and after; less than 0: zeros are put on.
 
-        Those have the length `(n - 1) * stride + max(window, stride)`.
+        Of `n` inputs there are `(n - 1) * stride + max(window, stride)`.
         """
-        window, stride = self._window(axis), self.strides[axis]
+        window, stride, same = self._window(axis), self.strides[axis], self.padding == "same"
         if self.output_padding is None:
-            surplus = max(window - stride, 0) if self.padding == "same" else 0
-            return surplus // 2, surplus - surplus // 2
-        # As every Keras backend crops; the length is (n - 1) * stride + window - 2 * half + extra.
-        extra, half = self.output_padding[axis], 0 if self.padding == "valid" else window // 2
-        before = max(2 * half - extra, 0) // 2 if self.padding == "same" else 0
-        return before, 2 * half - extra - before + max(stride - window, 0)
+            surplus = window - stride if same else min(window - stride, 0)
+        else:
+            surplus = (2 * (window // 2) if same else 0) - self.output_padding[axis]
+        before = max(surplus, 0) // 2
+        return before, surplus - before + max(stride - window, 0)
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
-        # Not every backend has a transposed convolution with gaps in its window.
-        kernel = _with_gaps(kernel, self.dilation_rate)
-        sums = ops.conv_transpose(
-            inputs, kernel, strides=self.strides, padding="valid", data_format="channels_last"
-        )
+        sums = self._sum_of_windows(inputs, kernel)
         (top, bottom), (left, right) = self._crop(0), self._crop(1)
         if min(bottom, right) < 0:
             sums = ops.pad(sums, ((0, 0), (0, max(-bottom, 0)), (0, max(-right, 0)), (0, 0)))
         return sums[:, top : -max(bottom, 0) or None, left : -max(right, 0) or None]
+
+    def _sum_of_windows(self, inputs: Any, kernel: Any) -> Any:
+        if max(self.dilation_rate) == 1:
+            return ops.conv_transpose(
+                inputs, kernel, strides=self.strides, padding="valid", data_format="channels_last"
+            )
+        # TensorFlow has no dilated one on CPUs; without strides it is a convolution.
+        vertical, horizontal = (self._window(axis) - 1 for axis in (0, 1))
+        return ops.conv(
+            ops.pad(inputs, ((0, 0), [vertical] * 2, [horizontal] * 2, (0, 0))),
+            ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2)),
+            padding="valid",
+            dilation_rate=self.dilation_rate,
+            data_format="channels_last",
+        )
 
     def _output_length(self, axis: int, length: int | None) -> int | None:
         if length is None:
             return None
         stride = self.strides[axis]
         return (length - 1) * stride + max(self._window(axis), stride) - sum(self._crop(axis))
-
-
-def _with_gaps(kernel: Any, dilation_rate: Size) -> Any:
-    """A kernel `(kh, kw, ...)` with zeros between its rows and columns."""
-    for axis, rate in enumerate(dilation_rate):
-        if rate > 1:
-            shape = kernel.shape
-            gaps = [(0, 0)] * (axis + 1) + [(0, rate - 1)] + [(0, 0)] * (len(shape) - 1 - axis)
-            kernel = ops.pad(ops.expand_dims(kernel, axis + 1), gaps)
-            kernel = ops.reshape(kernel, (*shape[:axis], shape[axis] * rate, *shape[axis + 1 :]))
-            # No zeros after the last one.
-            last = shape[axis] * rate - (rate - 1)
-            kernel = kernel[:last] if axis == 0 else kernel[:, :last]
-    return kernel

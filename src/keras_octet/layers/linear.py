@@ -152,7 +152,7 @@ class QuantizedLinear(QuantizedLayer):
         return self._accumulate(values, self._centred_kernel())
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
-        """int32 sums of products."""
+        """int32 sums of products; `kernel` as `_sum_of_products` takes it."""
         # The largest weights there are, while the actual ones are not known yet.
         channels, windows = self._pieces or self._count_pieces(
             np.full(self.kernel.shape, 127, np.int8)

@@ -86,33 +86,34 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
     """TRANSPOSE_CONV; kernel `(h, w, out, in)` becomes `(out, h, w, in)`.
 
     Zeros stand in the kernel for its dilation, and beyond its end when it is smaller than the
-    stride under SAME padding, a case that XNNPACK does not take: unless the layer computes as
-    LiteRT's built-in kernel. An output that SAME padding gives otherwise or not at all (some values
-    of `output_padding`) is cut out of the VALID one.
+    stride under SAME padding, a case that XNNPACK does not take: unless LiteRT's built-in kernel is
+    to run. Where SAME padding would begin elsewhere than in Keras, or has no output of that size
+    (some values of `output_padding`), the output is cut out of the VALID one.
     """
     require_channels_last(layer)
     dilation, strides = pair(layer.dilation_rate), pair(layer.strides)
     before, after = graph.static_shape(inputs[0], 1, 2), graph.static_shape(output, 1, 2)
-    builtin = getattr(layer, "builtin", False)
+    int16, builtin = graph.dtype(inputs[0]) == "int16", getattr(layer, "builtin", False)
     windows = [
         (size - 1) * rate + 1 for size, rate in zip(pair(layer.kernel_size), dilation, strict=True)
     ]
+    same, stored = layer.padding == "same", windows
+    if same and not (builtin or int16):
+        stored = [max(window, stride) for window, stride in zip(windows, strides, strict=True)]
     # Keras crops the sum of all windows, half of it (rounded down) before.
     begin = _cropped_before(before, after, strides, windows)
-    filled = windows if builtin else [max(*pair) for pair in zip(windows, strides, strict=True)]
-    cut = layer.padding == "same" and (
-        begin != _cropped_before(before, after, strides, filled)
-        or tuple(-(-size // stride) for size, stride in zip(after, strides, strict=True)) != before
+    cut = same and (
+        begin != _cropped_before(before, after, strides, stored)
+        or any(-(-size // s) != n for size, s, n in zip(after, strides, before, strict=True))
     )
-    same = layer.padding == "same" and not cut
+    if cut:
+        same, stored = False, windows
     gaps = same and any(w < stride for w, stride in zip(windows, strides, strict=True))
-    windows = filled if same else windows
 
     def layout(kernel: np.ndarray) -> np.ndarray:
-        spread = np.zeros((*windows, *kernel.shape[2:]), kernel.dtype)
+        spread = np.zeros((*stored, *kernel.shape[2:]), kernel.dtype)
         rows, columns = (
-            slice(0, (size - 1) * rate + 1, rate)
-            for size, rate in zip(kernel.shape[:2], dilation, strict=True)
+            slice(0, window, rate) for window, rate in zip(windows, dilation, strict=True)
         )
         spread[rows, columns] = kernel
         return spread.transpose(2, 0, 1, 3)
@@ -129,7 +130,7 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         if cut:
             whole = graph.temporary((batch, *full, layer.filters), like=target, name="whole")
         shape = graph.shape(whole)
-        if graph.dtype(inputs[0]) == "int16" or (builtin and not gaps):
+        if int16 or (builtin and not gaps):
             # A shape computed from the input keeps the operator from being delegated.
             open_batch = (None, *shape[1:]) if builtin else shape
             sizes = shape_of(graph, inputs[0], open_batch, 0)
@@ -160,7 +161,7 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
 def _cropped_before(
     lengths: Sequence[int], sizes: Sequence[int], strides: Sequence[int], windows: Sequence[int]
 ) -> list[int]:
-    """What SAME padding takes off the sum of all windows at its beginning, on each axis."""
+    """What SAME padding takes off the beginning of the sums of all windows, on each axis."""
     axes = zip(lengths, sizes, strides, windows, strict=True)
     return [max((n - 1) * stride + window - size, 0) // 2 for n, size, stride, window in axes]
 
