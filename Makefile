@@ -3,7 +3,7 @@ PYTHON ?= python
 BACKENDS := tensorflow jax torch
 PYTEST_ARGS ?= -n auto
 
-.PHONY: check lint format types test slow examples notebooks consumers bench docs demo $(addprefix test-,$(BACKENDS))
+.PHONY: check lint format types test oldest slow examples notebooks consumers bench docs demo $(addprefix test-,$(BACKENDS))
 
 check: lint types test docs
 
@@ -23,6 +23,12 @@ test: $(addprefix test-,$(BACKENDS))
 
 $(addprefix test-,$(BACKENDS)): test-%:
 	KERAS_BACKEND=$* $(PYTHON) -m pytest $(PYTEST_ARGS)
+
+# The oldest Keras that pyproject.toml allows, in front of the one that is installed.
+oldest: keras := $(shell sed -nE 's/.*"keras>=([0-9.]+)".*/\1/p' pyproject.toml)
+oldest:
+	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/oldest "keras==$(keras).*" optree
+	PYTHONPATH=build/oldest KERAS_BACKEND=tensorflow $(PYTHON) -m pytest $(PYTEST_ARGS)
 
 slow:
 	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow tests integration"

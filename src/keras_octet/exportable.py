@@ -25,6 +25,9 @@ class ExportableModel(keras.Model):
 
     What `keras_octet.load_model` makes of a float `.tflite` file; base of `QuantizedModel`.
 
+    Args:
+        inputs, outputs, name: as of `keras.Model`.
+
     Attributes:
         file_info: names and metadata of the `.tflite` file that `export` writes.
 
@@ -33,11 +36,12 @@ class ExportableModel(keras.Model):
             same key, or differ in a variable of the same name.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
+    # By these arguments every version of Keras knows the class of a functional model in a file.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         info = kwargs.pop("file_info", None)
         output_names = kwargs.pop("output_names", None)
         signatures = kwargs.pop("signatures", None) or {}
-        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        super().__init__(*args, **kwargs)
         if output_names is not None:
             self.output_names = list(output_names)
         self.file_info = FileInfo.from_config(info) if isinstance(info, dict) else info

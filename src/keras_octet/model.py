@@ -96,12 +96,12 @@ class QuantizedModel(ExportableModel):
         report: which layers are int8, which stayed float and why.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         report = kwargs.pop("report", None)
         engine = kwargs.pop("engine", None) or default_engine()
         options = kwargs.pop("engine_options", None)
         choices = kwargs.pop("engine_choices", None)
-        super().__init__(inputs=inputs, outputs=outputs, name=name, **kwargs)
+        super().__init__(*args, **kwargs)
         self._report = (
             QuantizationReport.from_config(report)
             if isinstance(report, dict)
