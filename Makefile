@@ -26,9 +26,13 @@ $(addprefix test-,$(BACKENDS)): test-%:
 
 # The oldest Keras that pyproject.toml allows, in front of the one that is installed.
 oldest: keras := $(shell sed -nE 's/.*"keras>=([0-9.]+)".*/\1/p' pyproject.toml)
+oldest: export PYTHONPATH := $(CURDIR)/build/oldest
+oldest: export KERAS_BACKEND := tensorflow
 oldest:
-	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target build/oldest "keras==$(keras).*" optree
-	PYTHONPATH=build/oldest KERAS_BACKEND=tensorflow $(PYTHON) -m pytest $(PYTEST_ARGS)
+	rm -rf build/oldest
+	$(PYTHON) -m pip install --quiet --no-deps --target build/oldest "keras==$(keras)"
+	$(PYTHON) -c "import keras; assert keras.__version__ == '$(keras)', keras.__version__"
+	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
 slow:
 	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow tests integration"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 
 import keras_octet as ko
+from keras_octet.exportable import ExportableModel
 from tests.models import images, make, randomize
 from tests.test_quantize import assert_equal
 
@@ -134,3 +138,27 @@ def test_values_that_are_not_numbers(quantized: Any) -> None:
     other = copy.copy(q)
     other.engine = "keras"
     assert_equal(other.predict(x, verbose=0), expected)
+
+
+@pytest.mark.parametrize("cls", [ko.QuantizedModel, ExportableModel])
+def test_every_keras_knows_the_class_of_a_functional_model(cls):
+    """By the arguments of the constructor; Keras 3.14 is the strictest."""
+    arguments = inspect.getfullargspec(cls.__init__)
+    assert (arguments.args, arguments.varargs, arguments.varkw) == (["self"], "args", "kwargs")
+
+
+FIRST_OF_A_PROCESS = """
+import keras, keras_octet as ko
+x = keras.Input((3,))
+try:
+    ko.QuantizedModel(x)
+except TypeError as error:
+    assert "'outputs'" in str(error), error
+else:
+    raise AssertionError
+assert ko.QuantizedModel(x, keras.layers.ReLU()(x), "named").name == "named"
+"""
+
+
+def test_the_constructor_takes_what_that_of_keras_takes():
+    subprocess.run([sys.executable, "-c", FIRST_OF_A_PROCESS], check=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,9 @@ class ExportableModel(keras.Model):
 
     Args:
         inputs, outputs, name: as of `keras.Model`.
+        file_info: what `export` writes beside the graph, or its configuration.
+        output_names: names of the outputs in the file; by default those of `keras.Model`.
+        signatures: the models of other signatures by their keys.
 
     Attributes:
         file_info: names and metadata of the `.tflite` file that `export` writes.
@@ -36,16 +39,24 @@ class ExportableModel(keras.Model):
             same key, or differ in a variable of the same name.
     """
 
-    # By these arguments every version of Keras knows the class of a functional model in a file.
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        info = kwargs.pop("file_info", None)
-        output_names = kwargs.pop("output_names", None)
-        signatures = kwargs.pop("signatures", None) or {}
-        super().__init__(*args, **kwargs)
+    # Keras 3.14 takes a class for functional, in a file too, if its constructor has no positional
+    # arguments with names of their own, and the other two have these names.
+    def __init__(
+        self,
+        *args: Any,
+        file_info: FileInfo | dict[str, Any] | None = None,
+        output_names: Sequence[str] | None = None,
+        signatures: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**_arguments(*args, **kwargs))
         if output_names is not None:
             self.output_names = list(output_names)
-        self.file_info = FileInfo.from_config(info) if isinstance(info, dict) else info
-        self._set_signatures({k: _as_signature(k, value) for k, value in signatures.items()})
+        self.file_info = (
+            FileInfo.from_config(file_info) if isinstance(file_info, dict) else file_info
+        )
+        others = {key: _as_signature(key, value) for key, value in (signatures or {}).items()}
+        self._set_signatures(others)
 
     def _set_signatures(self, others: Mapping[str, ExportableModel]) -> None:
         """Raises ValueError if they share a key or cannot share a variable with this model."""
@@ -190,6 +201,10 @@ class ExportableModel(keras.Model):
             temporary.write_bytes(content)
         if verbose:
             print(f"Saved artifact at '{os.fspath(filepath)}'.")
+
+
+def _arguments(inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    return {"inputs": inputs, "outputs": outputs, "name": name, **kwargs}
 
 
 def _as_signature(key: str, value: Any) -> ExportableModel:

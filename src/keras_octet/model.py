@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -92,16 +92,26 @@ class QuantizedModel(ExportableModel):
     Behaves as any Keras model: `summary`, `predict`, `evaluate`, `save`, use inside another model.
     Its weights are int8 and int32 variables, not trainable.
 
+    Args:
+        inputs, outputs, name, file_info, output_names, signatures: as of `ExportableModel`.
+        report, engine, engine_options, engine_choices: what the properties of these names give,
+            as `get_config` has it.
+
     Attributes:
         report: which layers are int8, which stayed float and why.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        report = kwargs.pop("report", None)
-        engine = kwargs.pop("engine", None) or default_engine()
-        options = kwargs.pop("engine_options", None)
-        choices = kwargs.pop("engine_choices", None)
+    def __init__(
+        self,
+        *args: Any,
+        report: QuantizationReport | dict[str, Any] | None = None,
+        engine: str | None = None,
+        engine_options: dict[str, Any] | None = None,
+        engine_choices: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        engine = engine or default_engine()
         self._report = (
             QuantizationReport.from_config(report)
             if isinstance(report, dict)
@@ -115,8 +125,8 @@ class QuantizedModel(ExportableModel):
             )
             engine = default_engine()
         self._engine = find_engine(engine).name
-        self._engine_options = EngineOptions(**(options or {}))
-        self._engine_choices: dict[str, str] = dict(choices or {})
+        self._engine_options = EngineOptions(**(engine_options or {}))
+        self._engine_choices: dict[str, str] = dict(engine_choices or {})
         self._runner: Runner | None = None
         self._fits_in_progress = 0
 

@@ -193,7 +193,7 @@ class QuantizedConv2DTranspose(QuantizedConvolution):
         vertical, horizontal = (self._window(axis) - 1 for axis in (0, 1))
         return ops.conv(
             ops.pad(inputs, ((0, 0), [vertical] * 2, [horizontal] * 2, (0, 0))),
-            ops.transpose(ops.flip(ops.flip(kernel, axis=0), axis=1), (0, 1, 3, 2)),
+            ops.transpose(ops.flip(kernel, axis=(0, 1)), (0, 1, 3, 2)),
             padding="valid",
             dilation_rate=self.dilation_rate,
             data_format="channels_last",

@@ -130,8 +130,9 @@ def emit_conv_2d_transpose(layer: Any, graph: Graph, inputs: list[int], output: 
         if cut:
             whole = graph.temporary((batch, *full, layer.filters), like=target, name="whole")
         shape = graph.shape(whole)
-        if int16 or (builtin and not gaps):
-            # A shape computed from the input keeps the operator from being delegated.
+        if int16 or (builtin and (shape[0] is None or not gaps)):
+            # A shape computed from the input has any batch, and keeps the operator from being
+            # delegated.
             open_batch = (None, *shape[1:]) if builtin else shape
             sizes = shape_of(graph, inputs[0], open_batch, 0)
         else:
