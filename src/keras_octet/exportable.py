@@ -23,10 +23,10 @@ from keras_octet.tflite.info import FileInfo, Written
 class ExportableModel(keras.Model):
     """A functional Keras model of layers that `.tflite` can express.
 
-    What `keras_octet.load_model` makes of a float `.tflite` file; base of `QuantizedModel`.
+    What `keras_octet.load_model` makes of a float `.tflite` file; base of `QuantizedModel`. Made of
+    `inputs`, `outputs` and `name` as any functional `keras.Model`.
 
     Args:
-        inputs, outputs, name: as of `keras.Model`.
         file_info: what `export` writes beside the graph, or its configuration.
         output_names: names of the outputs in the file; by default those of `keras.Model`.
         signatures: the models of other signatures by their keys.

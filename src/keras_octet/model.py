@@ -92,10 +92,7 @@ class QuantizedModel(ExportableModel):
     Behaves as any Keras model: `summary`, `predict`, `evaluate`, `save`, use inside another model.
     Its weights are int8 and int32 variables, not trainable.
 
-    Args:
-        inputs, outputs, name, file_info, output_names, signatures: as of `ExportableModel`.
-        report, engine, engine_options, engine_choices: what the properties of these names give,
-            as `get_config` has it.
+    Made as an `ExportableModel`, with what the properties below give, as `get_config` has it.
 
     Attributes:
         report: which layers are int8, which stayed float and why.
