@@ -47,6 +47,14 @@ def inexact_inverse() -> tuple[float, float]:
     return float(numbers[position]), float(inverses[position])
 
 
-# Kernel, stride and output_padding of transposed convolutions that SAME padding of a wider kernel
-# would crop elsewhere.
-GAPS = [(1, 3, 0), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1)]
+# Transposed convolutions that SAME padding of a kernel as wide as the stride would crop elsewhere.
+GAPS = [
+    {
+        "filters": 3,
+        "kernel_size": (size, 3),
+        "strides": (stride, 1),
+        "padding": "same",
+        "output_padding": (extra, 0),
+    }
+    for size, stride, extra in ((1, 3, 0), (1, 4, 1), (2, 3, 1), (2, 4, 2), (3, 4, 1))
+]

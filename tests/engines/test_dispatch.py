@@ -305,7 +305,8 @@ def test_predict_refuses_an_empty_dataset(model):
         return
         yield
 
-    with pytest.raises((ValueError, StopIteration, IndexError)):  # Keras's own, by version
+    older = (IndexError,) if keras.__version__.startswith("3.14") else ()
+    with pytest.raises((ValueError, StopIteration, *older)):
         model.predict(empty(), verbose=0)
 
 

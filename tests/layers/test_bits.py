@@ -122,14 +122,10 @@ def test_conv2d_transpose(seed, params, padding, activation, data):
 
 
 @pytest.mark.parametrize("builtin", [False, True])
-@pytest.mark.parametrize(("size", "stride", "output_padding"), GAPS)
-def test_conv2d_transpose_with_gaps(size, stride, output_padding, builtin):
+@pytest.mark.parametrize("window", GAPS)
+def test_conv2d_transpose_with_gaps(window, builtin):
     layer = layers.QuantizedConv2DTranspose(
-        filters=3,
-        kernel_size=(size, 2),
-        strides=(stride, 1),
-        padding="same",
-        output_padding=(output_padding, 1),
+        **window,
         builtin=builtin,
         input_qparams=[QParams(scale=0.5, zero_point=3)],
         output_qparams=QParams(scale=0.25, zero_point=-7),

@@ -139,16 +139,9 @@ def test_conv2d_transpose(seed: int, padding: str) -> None:
     check(layer, seed, 4, 5, 3)
 
 
-@pytest.mark.parametrize(("size", "stride", "output_padding"), GAPS)
-def test_conv2d_transpose_with_gaps(size: int, stride: int, output_padding: int) -> None:
-    layer = layers.HybridConv2DTranspose(
-        filters=3,
-        kernel_size=(size, 2),
-        strides=(stride, 1),
-        padding="same",
-        output_padding=(output_padding, 1),
-    )
-    check(layer, 0, 5, 4, 6)
+@pytest.mark.parametrize("window", GAPS)
+def test_conv2d_transpose_with_gaps(window: dict[str, Any]) -> None:
+    check(layers.HybridConv2DTranspose(**window), 0, 5, 4, 6)
 
 
 @seeds

@@ -120,17 +120,10 @@ def test_conv2d_transpose(seed: int, bias_dtype: str) -> None:
     check_linear(make, seed, 4, 3, 6, bias_dtype=bias_dtype)
 
 
-@pytest.mark.parametrize(("size", "stride", "output_padding"), GAPS)
-def test_conv2d_transpose_with_gaps(size: int, stride: int, output_padding: int) -> None:
+@pytest.mark.parametrize("window", GAPS)
+def test_conv2d_transpose_with_gaps(window: dict[str, Any]) -> None:
     def make(**kwargs: Any) -> Any:
-        return layers.Int16Conv2DTranspose(
-            filters=3,
-            kernel_size=(size, 2),
-            strides=(stride, 1),
-            padding="same",
-            output_padding=(output_padding, 1),
-            **kwargs,
-        )
+        return layers.Int16Conv2DTranspose(**window, **kwargs)
 
     check_linear(make, 0, 5, 4, 6, bias_dtype="int64")
 

@@ -158,19 +158,10 @@ def test_transposed_convolution_shorter_than_same_padding(kernel: int, stride: i
     assert interpreter.left() == []
 
 
-@pytest.mark.parametrize(("kernel", "stride", "output_padding"), GAPS)
-def test_transposed_convolution_of_gaps_begins_as_in_keras(
-    kernel: int, stride: int, output_padding: int
-) -> None:
+@pytest.mark.parametrize("window", GAPS)
+def test_transposed_convolution_of_gaps_begins_as_in_keras(window: dict[str, Any]) -> None:
     """A kernel as wide as the stride, with zeros at its end, would be cropped at its beginning."""
-    layer = L.Conv2DTranspose(
-        3,
-        (kernel, 1),
-        strides=(stride, 1),
-        padding="same",
-        output_padding=(output_padding, 0),
-    )
-    interpreter = assert_close(sequence((5, 4, 2), layer))
+    interpreter = assert_close(sequence((5, 4, 2), L.Conv2DTranspose(**window)))
     assert interpreter.operators() == ["TRANSPOSE_CONV", "STRIDED_SLICE"]
     assert interpreter.left() == []
 

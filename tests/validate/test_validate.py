@@ -179,10 +179,10 @@ def test_memory_does_not_grow_with_the_data() -> None:
         return found
 
     peak(2)
-    few, many = peak(4), peak(60)
-    # 56 batches more are 900 kB of input and as much of each output; what the rest of the process
-    # holds differs by up to 200 kB.
-    assert many < few + 450_000
+    # What else the process allocates meanwhile only adds to a peak.
+    few, many = peak(4), min(peak(60) for _ in range(3))
+    # 56 batches more are 900 kB of input and as much of each output.
+    assert many < few + 200_000
 
 
 def test_another_keras_model_is_compared_without_its_layers() -> None:
