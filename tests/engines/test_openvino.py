@@ -93,6 +93,23 @@ def test_what_is_joined_is_rounded_once():
     assert kinds.count("Subgraph") == 2  # to round the input, and to scale the output
 
 
+@pytest.mark.skipif(not multiplies_bytes_exactly(), reason="computes as LiteRT does here")
+def test_hard_swish_is_closer_to_float():
+    """Than in LiteRT, which rounds what it is given."""
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    x = image = keras.Input((8, 8, 16))
+    for _ in range(4):
+        x = layers.Conv2D(16, 3, padding="same", activation="hard_silu")(x)
+    model = keras.Model(image, layers.Conv2D(16, 1)(x))
+    data = np.random.default_rng(0).normal(0, 2, (64, 8, 8, 16)).astype(np.float32)
+    q = ko.quantize(model, data)
+    expected = model.predict(data, verbose=0)
+    program = OpenVINOProgram(source_of(q), ko.EngineOptions())
+    errors = [np.square(run([data])[0] - expected).mean() for run in (program, litert_program(q))]
+    assert errors[0] < 0.9 * errors[1], errors
+
+
 def test_pieces_of_equal_size(monkeypatch):
     monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
     monkeypatch.setattr("keras_octet.engines.openvino.MAX_SAMPLES", 7)

@@ -1,8 +1,9 @@
 """OpenVINO on the model's `.tflite` form: faster than LiteRT for some models, and not its bits.
 
 It sums exactly and requantizes in float32 in its own way, so that a value now and then is one step
-off; `auto` chooses it only within a tolerance. On x86 processors without VNNI its int8 kernels add
-products in 16 bits, which saturate, and outputs would be far off: there it computes in float32.
+off, and it does not round what HARD_SWISH is given; `auto` chooses it only within a tolerance. On
+x86 processors without VNNI its int8 kernels add products in 16 bits, which saturate, and outputs
+would be far off: there it computes in float32, every rounding included.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ take longer:
 - it rounds again what was rounded so and only moved since, and then convolutions do not round their
   outputs themselves;
 - it rounds inputs to one grid and then, scaled, to another;
-- it rounds to a range before HARD_SWISH, though the rounding after that makes the same of whatever
-  is out of the range;
+- it rounds before HARD_SWISH and after;
 - padding with the zero point is done in float32 if it is rounded again, or before a pool;
 - standalone batch normalizations are depthwise convolutions;
 - convolutions correct for zero points.
@@ -32,14 +31,17 @@ from keras_octet.engines.openvino_zero_points import without_zero_points
 
 
 def in_int8_form(openvino: Any, model: Any) -> None:
-    """Rewrite a model in place; its outputs stay, but for values halfway between two steps.
+    """Rewrite a model in place.
+
+    Its outputs stay, but for values halfway between two steps and for what HARD_SWISH is given,
+    which is no longer rounded.
 
     Args:
         openvino: the package.
         model: an `openvino.Model`.
     """
     _scale_last(openvino, model)
-    round_less(openvino, model)
+    round_less(model)
     _pad_in_pools(openvino, model)
     without_zero_points(openvino, model)
     _scale_channels(openvino, model)

@@ -12,7 +12,6 @@ from keras_octet.engines.openvino_nodes import (
     bias_of,
     ends_and_grid,
     factors_of_channels,
-    integers_and_scales,
     only_reader,
     pads_with_value_of,
 )
@@ -23,20 +22,16 @@ MARGIN = 1e-3
 MAX_LEVELS = 256
 
 
-def round_less(openvino: Any, model: Any) -> None:
-    """Rewrite a model in place; finite values that are not halfway between two steps stay.
+def round_less(model: Any) -> None:
+    """Rewrite an `openvino.Model` in place.
 
-    Args:
-        openvino: the package.
-        model: an `openvino.Model`.
+    Finite values that are not halfway between two steps stay, but for what HARD_SWISH is given.
     """
     _round_once(model)
     for node in model.get_ordered_ops():
         if node.get_type_name() == "GroupConvolution":
             _rescale_while_rounding(node)
-    for node in model.get_ordered_ops():
-        if node.get_type_name() in ("Convolution", "GroupConvolution"):
-            _leave_ends_to_the_next(openvino, node)
+    _round_after_hard_swish(model)
 
 
 def _round_once(model: Any) -> None:
@@ -80,46 +75,18 @@ def _rescale_while_rounding(convolution: Any) -> None:
         second.output(0).replace(first.output(0))
 
 
-def _leave_ends_to_the_next(openvino: Any, convolution: Any) -> None:
-    """Round what is out of range too, where HSwish and the rounding after it take it to their ends.
+def _round_after_hard_swish(model: Any) -> None:
+    """Take out roundings in front of HSwish: a `.tflite` file has them, a float model has not.
 
-    What gives the rounding its scale goes into the convolution.
+    Outputs come closer to the float model's and move away from LiteRT's.
     """
-    total = bias_of(convolution)
-    weights = convolution.input_value(1).get_node()
-    factors = integers_and_scales(weights)
-    if total is None or factors is None:
-        return
-    rounding = only_reader(total)
-    activation = only_reader(rounding) if _is_rounding(rounding) else None
-    if activation is None or activation.get_type_name() != "HSwish":
-        return
-    after = only_reader(activation)
-    ends, grid = ends_and_grid(rounding)
-    later_ends = ends_and_grid(after)[0] if _is_rounding(after) else None
-    if ends is None or ends != grid or later_ends is None:
-        return
-    low, high, levels = ends
-    step = (high - low) / (levels - 1)
-    top = _steps(high * min(high + 3, 6) / 6, later_ends)
-    if (
-        levels > MAX_LEVELS
-        or low > -3
-        or high < 0  # not before then does it only increase
-        or top < later_ends[2] - 1.5 + MARGIN
-        or abs(low / step - round(low / step)) > MARGIN
-    ):
-        return
-    opset = openvino.opset8
-
-    def divided(values: np.ndarray) -> Any:
-        return opset.constant((values.astype(np.float64) / step).astype(np.float32))
-
-    scaled = opset.multiply(weights.input_value(0), divided(factors[1]))
-    convolution.input(1).replace_source_output(scaled.output(0))
-    total.input(1).replace_source_output(divided(total.input_value(1).get_node().data).output(0))
-    rounded = opset.multiply(opset.round(total, "half_to_even"), opset.constant(np.float32(step)))
-    rounding.output(0).replace(rounded.output(0))
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "FakeQuantize":
+            ends, grid = ends_and_grid(node)
+            reader = only_reader(node)
+            activates = reader is not None and reader.get_type_name() == "HSwish"
+            if activates and ends is not None and ends == grid:
+                node.output(0).replace(node.input_value(0))
 
 
 def _is_rounding(node: Any) -> bool:
