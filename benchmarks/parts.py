@@ -18,7 +18,7 @@ from benchmarks.rounds import measure
 BACKENDS = ("tensorflow", "jax", "torch")
 NUM_SAMPLES = 512
 # For the choice of a batch size; then the best of each contestant are measured in turns.
-SCOUT_SAMPLES, SCOUT_ROUNDS, THROUGHPUT_ROUNDS = 64, 2, 5
+SCOUT_SAMPLES, SCOUT_ROUNDS, THROUGHPUT_ROUNDS = 64, 3, 15
 KERAS_ROUNDS = 5
 NUM_PROCESSES = 3
 
