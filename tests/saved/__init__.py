@@ -1,0 +1,6 @@
+"""Files that `save` wrote: `keras_<version>/<name>.keras`, by the version of Keras.
+
+The `.npz` beside each holds `input_0`, ... and what the model predicted of them, `output_0`, ...,
+in the order of its inputs and outputs. `make.py` writes them, `test_saved.py` reads them all. Those
+of a release stay as they are: what users saved must load in every later one.
+"""
