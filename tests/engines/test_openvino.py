@@ -160,6 +160,23 @@ def test_threads_share_a_program():
     assert not errors, errors[0]
 
 
+@pytest.mark.parametrize("version", ["2025.4.1-20426-82bbf0292c5-releases/2025/4", "2026.0.0"])
+def test_old_versions_are_refused(monkeypatch, version):
+    model, calibration, x = make("dense")
+    q = ko.quantize(model, calibration)
+    monkeypatch.setattr(openvino, "__version__", version)
+    q.engine = "openvino"
+    message = f"OpenVINO {version.partition('-')[0]} reads .* wrongly. Install openvino>=2026.1,"
+    with pytest.raises(ko.EngineError, match=message):
+        q.predict_on_batch(x)
+    q.engine = "auto"
+    q.predict_on_batch(x)
+    assert set(q.engine_choices.values()) == {"litert"}
+    for right in ("2026.1.0", "2027.0.0-1"):
+        monkeypatch.setattr(openvino, "__version__", right)
+        OpenVINOProgram(source_of(q), ko.EngineOptions())
+
+
 def test_errors_are_the_librarys():
     model, calibration, x = make("dense")
     q = ko.quantize(model, calibration)

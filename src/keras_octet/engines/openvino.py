@@ -26,6 +26,8 @@ from keras_octet.engines.openvino_graph import in_int8_form
 from keras_octet.engines.pieces import can_cut, is_serial, predict_in_pieces
 from keras_octet.errors import EngineError
 
+# Older ones read some `.tflite` files wrongly: outputs are off by a hundred steps and more.
+OLDEST = (2026, 1)
 # Compiled models that are kept: one for each input shape and use.
 MAX_COMPILED = 8
 # Its kernels want more at a time than LiteRT's: with AMX, a small convolutional network is twice as
@@ -157,6 +159,12 @@ def _import_openvino() -> Any:
 def _read(content: bytes) -> tuple[Any, Any]:
     """An OpenVINO core and the model; OpenVINO reads this format from files only."""
     openvino = _import_openvino()
+    version = openvino.__version__.partition("-")[0]
+    if tuple(int(x) for x in version.split(".")[:2]) < OLDEST:
+        raise EngineError(
+            f"OpenVINO {version} reads some .tflite models wrongly. Install openvino>="
+            f"{'.'.join(map(str, OLDEST))}, or choose another engine."
+        )
     core = openvino.Core()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "model.tflite"
