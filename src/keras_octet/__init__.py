@@ -39,8 +39,7 @@ from keras_octet.tflite.read.custom import (
     unregister_custom_operator,
 )
 from keras_octet.validate import ValidationReport, validate
-
-__version__ = "0.1.0"
+from keras_octet.version import __version__ as __version__
 
 __all__ = [
     "MSE",

@@ -142,8 +142,9 @@ class QuantizedModel(ExportableModel):
         - `"keras"`: the Keras layers on the backend, with the same bits. They also run every
           traced, differentiated or symbolic call, and a model with a part that `.tflite` cannot
           express.
-        - `"openvino"`: compiled by OpenVINO, which must be installed. A value may differ by a
-          rounding step.
+        - `"openvino"`: compiled by OpenVINO 2026.1 or later, which must be installed. It rounds in
+          its own way, and neither rounds nor clips what only HARD_SWISH reads: values are a step
+          off now and then, and the layers after them spread that.
         - `"auto"`: measures the compiled engines at the first call, on the data of that call, and
           keeps the fastest whose outputs are within `engine_options.tolerance` of LiteRT's. What
           it finds is saved with the model, and holds for the machine it was found on.

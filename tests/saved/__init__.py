@@ -1,4 +1,4 @@
-"""Files that `save` wrote: `keras_<version>/<name>.keras`, by the version of Keras.
+"""Files that `save` wrote: `octet_<version>_keras_<version>/<name>.keras`.
 
 The `.npz` beside each holds `input_0`, ... and what the model predicted of them, `output_0`, ...,
 in the order of its inputs and outputs. `make.py` writes them, `test_saved.py` reads them all. Those

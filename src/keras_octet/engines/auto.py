@@ -16,6 +16,7 @@ from keras_octet.engines.pieces import can_cut
 from keras_octet.errors import EngineError
 from keras_octet.layers import Dequantize
 from keras_octet.timing import time_calls
+from keras_octet.version import __version__
 
 # The first is the reference for the others' outputs, and wins when it is about as fast.
 CANDIDATES = (LITERT, OPENVINO)
@@ -47,7 +48,10 @@ class AutoProgram:
         names = [engine.package for engine in CANDIDATES if engine.installed and engine.package]
         packages = " ".join(f"{name} {version(name.replace('_', '-'))}" for name in names)
         threads = options.num_threads or num_cores()
-        self._where = f"{processor()}, {threads} threads, {packages}, {options.tolerance:g} steps"
+        self._where = (
+            f"{processor()}, {threads} threads, keras-octet {__version__} {packages}, "
+            f"{options.tolerance:g} steps"
+        )
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         count = len(inputs[0])

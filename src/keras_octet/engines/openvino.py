@@ -1,15 +1,16 @@
 """OpenVINO on the model's `.tflite` form: faster than LiteRT for some models, and not its bits.
 
 It sums exactly and requantizes in float32 in its own way, so that a value now and then is one step
-off, and it does not round what HARD_SWISH is given; `auto` chooses it only within a tolerance. On
-x86 processors without VNNI its int8 kernels add products in 16 bits, which saturate, and outputs
-would be far off: there it computes in float32, every rounding included.
+off, and it neither rounds nor clips what only HARD_SWISH reads; `auto` chooses it only within a
+tolerance. On x86 processors without VNNI its int8 kernels add products in 16 bits, which saturate,
+and outputs would be far off: there it computes in float32, every rounding included.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
+import re
 import sys
 import tempfile
 import threading
@@ -159,11 +160,12 @@ def _import_openvino() -> Any:
 def _read(content: bytes) -> tuple[Any, Any]:
     """An OpenVINO core and the model; OpenVINO reads this format from files only."""
     openvino = _import_openvino()
-    version = openvino.__version__.partition("-")[0]
-    if tuple(int(x) for x in version.split(".")[:2]) < OLDEST:
+    found = re.match(r"(\d+)\.(\d+)", openvino.__version__)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
         raise EngineError(
-            f"OpenVINO {version} reads some .tflite models wrongly. Install openvino>="
-            f"{'.'.join(map(str, OLDEST))}, or choose another engine."
+            f"Expected OpenVINO {'.'.join(map(str, OLDEST))} or later: older ones read some "
+            f".tflite models wrongly. Received: {openvino.__version__!r}. Install a later one, "
+            "or choose another engine."
         )
     core = openvino.Core()
     with tempfile.TemporaryDirectory() as directory:

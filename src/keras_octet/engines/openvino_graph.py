@@ -33,8 +33,8 @@ from keras_octet.engines.openvino_zero_points import without_zero_points
 def in_int8_form(openvino: Any, model: Any) -> None:
     """Rewrite a model in place.
 
-    Its outputs stay, but for values halfway between two steps and for what HARD_SWISH is given,
-    which is no longer rounded.
+    Its outputs stay, but for values halfway between two steps, and for what only HARD_SWISH reads,
+    which is no longer rounded and clipped.
 
     Args:
         openvino: the package.

@@ -25,13 +25,13 @@ MAX_LEVELS = 256
 def round_less(model: Any) -> None:
     """Rewrite an `openvino.Model` in place.
 
-    Finite values that are not halfway between two steps stay, but for what HARD_SWISH is given.
+    Finite values that are not halfway between two steps stay, but for what only HARD_SWISH reads.
     """
     _round_once(model)
     for node in model.get_ordered_ops():
         if node.get_type_name() == "GroupConvolution":
             _rescale_while_rounding(node)
-    _round_after_hard_swish(model)
+    _take_out_before_hard_swish(model)
 
 
 def _round_once(model: Any) -> None:
@@ -75,8 +75,8 @@ def _rescale_while_rounding(convolution: Any) -> None:
         second.output(0).replace(first.output(0))
 
 
-def _round_after_hard_swish(model: Any) -> None:
-    """Take out roundings in front of HSwish: a `.tflite` file has them, a float model has not.
+def _take_out_before_hard_swish(model: Any) -> None:
+    """Neither round nor clip what only HSwish reads: a float model does not either.
 
     Outputs come closer to the float model's and move away from LiteRT's.
     """
