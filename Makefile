@@ -24,15 +24,16 @@ test: $(addprefix test-,$(BACKENDS))
 $(addprefix test-,$(BACKENDS)): test-%:
 	KERAS_BACKEND=$* $(PYTHON) -m pytest $(PYTEST_ARGS)
 
-# The oldest Keras that pyproject.toml allows, in front of the one that is installed.
-oldest: keras := $(shell sed -nE 's/.*"keras>=([0-9.]+)".*/\1/p' pyproject.toml)
-oldest: export PYTHONPATH := $(CURDIR)/build/oldest
+# The lowest version of each package that pyproject.toml allows, in an environment of their own. They
+# may warn of one another. (Without PyTorch, of which pip and uv take builds of several GB.)
 oldest: export KERAS_BACKEND := tensorflow
 oldest:
-	rm -rf build/oldest
-	$(PYTHON) -m pip install --quiet --no-deps --target build/oldest "keras==$(keras)"
-	$(PYTHON) -c "import keras; assert keras.__version__ == '$(keras)', keras.__version__"
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTHON) -m venv --clear build/oldest
+	build/oldest/bin/python -m pip install --quiet uv
+	build/oldest/bin/uv pip install --quiet --python build/oldest/bin/python \
+		--resolution lowest-direct --editable ".[data,demo,jax,openvino]"
+	build/oldest/bin/python -m pip install --quiet hypothesis pydot pytest pytest-xdist selenium
+	build/oldest/bin/python -m pytest $(PYTEST_ARGS) --override-ini filterwarnings=
 
 slow:
 	$(MAKE) test PYTEST_ARGS="$(PYTEST_ARGS) -m slow tests integration"
