@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -115,6 +117,20 @@ def test_a_choice_is_saved_with_the_model(model, candidates, tmp_path):
     log.clear()
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), expected)
     assert log == ["other"]
+
+
+def test_a_choice_holds_for_a_version_of_the_package(model, candidates, monkeypatch):
+    """Another version may make the engine give other outputs."""
+    q, x = model
+    log = candidates(0.02, ("other", 0.0, 0.5))
+    q.engine = "auto"
+    q.predict(x, verbose=0)
+    monkeypatch.setattr(auto, "__version__", "9.9.9")
+    loaded = copy.copy(q)
+    log.clear()
+    loaded.predict(x, verbose=0)
+    assert len(log) > 1  # measured
+    assert len(loaded.engine_choices) == 2
 
 
 def test_a_choice_for_an_engine_that_is_gone_is_made_again(model, candidates, tmp_path):

@@ -16,16 +16,13 @@ import numpy as np
 import keras_octet as ko
 from tests.golden.record import load
 from tests.models import images, make, randomize
+from tests.test_quantize import flat
 
 FOLDER = Path(__file__).parent
 # Of the calibration data that the makers draw.
 COUNT = 4
 
 Made = tuple[keras.Model, list[np.ndarray]]
-
-
-def flat(values: object) -> list[np.ndarray]:
-    return [np.asarray(x) for x in keras.tree.flatten(values)]
 
 
 def quantized(name: str, recipe: ko.Recipe | None = None) -> Made:

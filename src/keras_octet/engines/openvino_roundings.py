@@ -81,12 +81,12 @@ def _take_out_before_hard_swish(model: Any) -> None:
     Outputs come closer to the float model's and move away from LiteRT's.
     """
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "FakeQuantize":
-            ends, grid = ends_and_grid(node)
-            reader = only_reader(node)
-            activates = reader is not None and reader.get_type_name() == "HSwish"
-            if activates and ends is not None and ends == grid:
-                node.output(0).replace(node.input_value(0))
+        reader = only_reader(node) if _is_rounding(node) else None
+        if reader is None or reader.get_type_name() != "HSwish":
+            continue
+        ends, grid = ends_and_grid(node)
+        if ends is not None and ends == grid:
+            node.output(0).replace(node.input_value(0))
 
 
 def _is_rounding(node: Any) -> bool:
