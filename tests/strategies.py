@@ -28,6 +28,16 @@ def related_qparams(draw: st.DrawFn, count: int, spread: float = 4.0) -> list[QP
     return found
 
 
+def hard_swish_qparams(low: float, high: float) -> tuple[QParams, QParams]:
+    """Parameters of HARD_SWISH, as calibration gives them for inputs in a range."""
+    scale, least = (high - low) / 255, 0.375
+    scale_after = (high * min(high / 6 + 0.5, 1) + least) / 255
+    return (
+        QParams(scale=scale, zero_point=round(-128 - low / scale)),
+        QParams(scale=scale_after, zero_point=round(-128 + least / scale_after)),
+    )
+
+
 def integers(seed: int, shape: tuple[int, ...], low: int = -128, high: int = 127) -> np.ndarray:
     """Random int8, with the extremes more frequent than chance."""
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("qparams",),
     ("arithmetic", "gemmlowp", "windows"),
     ("builtin_kernels", "lstm_kernels"),
-    ("int16_kernels",),
+    ("in_float", "int16_kernels"),
     ("configurable",),
     ("keras_quantizers", "observer_specs"),
     ("recipe",),

@@ -143,11 +143,22 @@ def clip_table(
     return saturate(values, _steps(low, target, -128), _steps(high, target, 127))
 
 
+def hard_swish_multiplier(source: QParams, target: QParams) -> tuple[int, int]:
+    """`si / so / 128`, rounded to `m * 2**(e - 15)` with `m` of 15 bits."""
+    return _multiplier16(float(_hard_swish_scale(source) / F32(target.scale)))
+
+
+def _hard_swish_scale(source: QParams) -> np.float32:
+    return F32(F32(source.scale) / F32(128))
+
+
+def _multiplier16(value: float) -> tuple[int, int]:
+    multiplier, exponent = quantize_multiplier(value)
+    return min((multiplier + 2**15) >> 16, 32767), exponent
+
+
 def hard_swish_table(source: QParams, target: QParams) -> np.ndarray:
     """int8 table of `x * relu6(x + 3) / 6` in 16-bit fixed point; needs `si / so < 128`."""
-
-    def reduced(multiplier: int) -> int:
-        return min((multiplier + 2**15) >> 16, 32767)
 
     def multiply16(values: np.ndarray, multiplier: int) -> np.ndarray:
         return (values * multiplier + 2**14) >> 15
@@ -158,22 +169,22 @@ def hard_swish_table(source: QParams, target: QParams) -> np.ndarray:
     def saturate16(values: np.ndarray) -> np.ndarray:
         return np.clip(values, -32768, 32767)
 
-    high_resolution = F32(F32(source.scale) / F32(128))
-    output_multiplier, output_exponent = quantize_multiplier(
-        float(F32(high_resolution / F32(target.scale)))
-    )
-    relu_multiplier, relu_exponent = quantize_multiplier(
-        float(F32(high_resolution / F32(3.0 / 32768.0)))
+    output_multiplier, output_exponent = hard_swish_multiplier(source, target)
+    relu_multiplier, relu_exponent = _multiplier16(
+        float(_hard_swish_scale(source) / F32(3.0 / 32768.0))
     )
     values = 128 * (ALL_INT8 - source.zero_point)
-    preshift = multiply16(values, reduced(output_multiplier))
+    preshift = multiply16(values, output_multiplier)
     gate = values
     if relu_exponent > 0:
         gate = saturate16(gate << (relu_exponent - 1))
-    gate = multiply16(gate, reduced(relu_multiplier))
+    gate = multiply16(gate, relu_multiplier)
     if relu_exponent > 0:
         gate = saturate16(2 * gate)
-    if relu_exponent < 0:
+    if relu_exponent < -15:
+        # The kernel's shift of 16 bits is wider than its numbers.
+        gate = np.where(gate < 0, -1, 1)
+    elif relu_exponent < 0:
         gate = divide_half_away(gate, -relu_exponent)
     gate = (gate + 2**15) >> 1
     product = np.trunc(gate * preshift / 2.0**15)

@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_octet import layers
+from keras_octet.arithmetic import ADD_RATIO_RANGE, MULTIPLY_RATIO_RANGE
+from keras_octet.builtin_kernels import clip_table
 from keras_octet.layers.activation import sequential_sum
 from keras_octet.qparams import QParams
-from tests.litert import assert_same_bits, model_of
-from tests.strategies import GAPS, integers, qparams, related_qparams, seeds
+from tests.litert import assert_same_bits, fill, keras_outputs, model_of
+from tests.strategies import GAPS, hard_swish_qparams, integers, qparams, related_qparams, seeds
 
 SOFTMAX = QParams(scale=1 / 256, zero_point=-128)
 TANH = QParams(scale=1 / 128, zero_point=0)
@@ -26,19 +28,6 @@ bits = settings(max_examples=12, deadline=None)
 activations = st.sampled_from([None, "relu", "relu6"])
 paddings = st.sampled_from(["same", "valid"])
 small = st.integers(1, 3)
-
-
-def fill(layer: layers.QuantizedLinear, seed: int) -> None:
-    """Random weights whose outputs use the whole range of the output."""
-    rng = np.random.default_rng(seed)
-    kernel = integers(seed, tuple(layer.kernel.shape), -127, 127)
-    channels = layer.bias.shape[0]
-    terms = max(1, kernel.size // channels)
-    spread = 40.0 / (np.sqrt(terms) * 75 * 75)
-    ratio = layer.output_qparams.scale / layer.input_qparams[0].scale
-    scale = (spread * ratio * 2.0 ** rng.uniform(-2, 2, channels)).astype(np.float32)
-    bias = rng.integers(-(75 * 75), 75 * 75, channels).astype(np.int32)
-    layer.assign_weights(kernel, bias, scale)
 
 
 def check_linear(layer: layers.QuantizedLinear, seed: int, *shape: int) -> None:
@@ -266,13 +255,19 @@ def test_worst_case_accumulation_in_groups_and_windows():
         assert max(layer._pieces) > 1
 
 
+def is_out_of_range(name: str, params: list[QParams]) -> bool:
+    """Whether the output scale is one with which LiteRT overflows; such files are refused."""
+    first, second, target = (x.scale for x in params)
+    low, high = MULTIPLY_RATIO_RANGE if name == "Multiply" else (0, ADD_RATIO_RANGE[1])
+    ratio = (first * second if name == "Multiply" else max(first, second)) / target
+    return not low <= ratio < high
+
+
 @bits
 @given(related_qparams(3), st.sampled_from(["Add", "Subtract", "Multiply"]), activations)
 def test_binary_on_every_pair(params, name, activation):
-    if name == "Multiply":
-        ratio = params[0].scale * params[1].scale / params[2].scale
-        if not 2.0**-16 <= ratio < 256:
-            return
+    if is_out_of_range(name, params):
+        return
     layer = getattr(layers, f"Quantized{name}")(
         activation=activation, input_qparams=params[:2], output_qparams=params[2]
     )
@@ -286,6 +281,8 @@ def test_binary_broadcasts(seed, params, name, data):
     shapes = data.draw(
         st.sampled_from([((4, 3, 5), (1, 1, 5)), ((1, 1, 5), (4, 3, 5)), ((4, 3, 5), (4, 3, 1))])
     )
+    if is_out_of_range(name, params):
+        return
     layer = getattr(layers, f"Quantized{name}")(input_qparams=params[:2], output_qparams=params[2])
     arrays = [integers(seed + i, (2, *shape)) for i, shape in enumerate(shapes)]
     assert_same_bits(model_of(layer, *shapes), *arrays)
@@ -332,6 +329,38 @@ def test_tables_on_every_input(params, data):
         return
     if isinstance(layer, layers.QuantizedActivation) and source.scale / target.scale >= 128:
         return
+    assert_same_bits(model_of(layer, (16, 16, 1)), EVERY_INT8)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, None), (0.0, 6.0), (0.0, 1.0), (-1.0, 1.0)])
+@bits
+@given(related_qparams(2))
+def test_relu_is_its_table(low, high, params):
+    source, target = params
+    layer = layers.QuantizedReLU(
+        min_value=low, max_value=high, input_qparams=[source], output_qparams=target
+    )
+    (outputs,) = keras_outputs(model_of(layer, (16, 16, 1)), EVERY_INT8)
+    expected = clip_table(source, target, low, high)
+    np.testing.assert_array_equal(outputs, expected[EVERY_INT8.astype(int) + 128])
+
+
+@bits
+@given(st.floats(-16, -1), st.floats(0.5, 16))
+def test_hard_swish_of_calibrated_values(low, high):
+    source, target = hard_swish_qparams(low, high)
+    layer = layers.QuantizedActivation(
+        activation="hard_silu", input_qparams=[source], output_qparams=target
+    )
+    assert_same_bits(model_of(layer, (16, 16, 1)), EVERY_INT8)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.8e-7, 1.7e-7, 1e-7, 1e-9, 1e-12])
+def test_hard_swish_of_tiny_values(scale):
+    source, target = QParams(scale=scale, zero_point=3), QParams(scale=scale / 64, zero_point=-5)
+    layer = layers.QuantizedActivation(
+        activation="hard_silu", input_qparams=[source], output_qparams=target
+    )
     assert_same_bits(model_of(layer, (16, 16, 1)), EVERY_INT8)
 
 

@@ -1,4 +1,4 @@
-"""int8 activations: each is a table of 256 entries, except softmax."""
+"""int8 activations: each is a table of 256 entries, or what gives the same, except softmax."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_octet import arithmetic, builtin_kernels
+from keras_octet import arithmetic, builtin_kernels, in_float
 from keras_octet.layers import fixed_point
 from keras_octet.layers.base import (
     QuantizedLayer,
@@ -24,13 +24,33 @@ from keras_octet.qparams import INTEGER_RANGES, QParams, as_qparams
 
 
 class QuantizedTable(QuantizedLayer):
-    """int8 to int8 by lookup; subclasses build the table from the parameters."""
+    """int8 to int8 by lookup, or in float32; subclasses build the table from the parameters."""
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
         raise NotImplementedError
 
+    def _in_float(self, inputs: Any, source: QParams, target: QParams) -> Any:
+        """In float32 what rounds to entries of the table; None: look them up.
+
+        Several times as fast where TensorFlow does not compile it.
+        """
+        return None
+
     def call(self, inputs: Any) -> Any:
-        return apply_table(self._table(self.input_qparams[0], self.output_qparams), inputs)
+        source, target = self.input_qparams[0], self.output_qparams
+        values = self._in_float(inputs, source, target)
+        if values is None:
+            return apply_table(self._table(source, target), inputs)
+        return saturate(ops.round(values))
+
+
+def _corrected(
+    values: Any, source: QParams, target: QParams, correction: in_float.Correction
+) -> Any:
+    """From steps of the input to those of the output, with a factor and an offset."""
+    factor, offset = correction
+    scaled = values * (source.scale / target.scale * factor)
+    return scaled + (offset / target.scale + target.zero_point)
 
 
 @register
@@ -80,6 +100,17 @@ class QuantizedReLU(QuantizedTable):
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
         return builtin_kernels.clip_table(source, target, self.min_value, self.max_value)
+
+    def _in_float(self, inputs: Any, source: QParams, target: QParams) -> Any:
+        if self.min_value != 0:
+            return None
+        found = in_float.clip_correction(source, target, self.max_value)
+        if found is None:
+            return None
+        clipped = ops.maximum(shifted(inputs, source, "float32"), 0)
+        if self.max_value is not None:
+            clipped = ops.minimum(clipped, self.max_value / source.scale)
+        return _corrected(clipped, source, target, found)
 
 
 @register
@@ -143,6 +174,16 @@ class QuantizedActivation(QuantizedTable):
 
     def _table(self, source: QParams, target: QParams) -> np.ndarray:
         return ACTIVATIONS[self.activation](source, target)
+
+    def _in_float(self, inputs: Any, source: QParams, target: QParams) -> Any:
+        if self.activation != "hard_silu":
+            return None
+        found = in_float.hard_swish_correction(source, target)
+        if found is None:
+            return None
+        values = shifted(inputs, source, "float32")
+        gate = ops.clip(values * (source.scale / 6) + 0.5, 0, 1)
+        return _corrected(values * gate, source, target, found)
 
 
 @register
