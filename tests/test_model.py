@@ -13,11 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 import keras_octet as ko
 from keras_octet.exportable import ExportableModel
+from keras_octet.tflite.run import Interpreter
 from tests.models import images, make, randomize
 from tests.test_quantize import assert_equal
+from tests.tflite.support import operators_of, parsed
 
 L = keras.layers
 
@@ -108,6 +111,27 @@ def test_export_formats(quantized: Any, tmp_path: Path, name: str, options: Any)
     q, _, _ = quantized
     q.export(tmp_path / name, **options)
     assert (tmp_path / name).read_bytes() == q.to_tflite()
+
+
+def test_export_for_xnnpack_gives_the_same_bits(tmp_path: Path) -> None:
+    x = images(0, 40, 16, 16, 3)
+    inputs = y = keras.Input((16, 16, 3))
+    y = L.Rescaling(2.0, -1.0)(y)
+    y = L.Conv2D(8, 3, activation="hard_silu")(y)
+    y = L.PReLU(shared_axes=[1, 2])(L.AveragePooling2D(3, 2)(y))
+    y = L.Dense(4)(L.Flatten()(L.ReLU()(L.AveragePooling2D(2)(y))))
+    q = ko.quantize(randomize(keras.Model(inputs, y)), x)
+    q.export(tmp_path / "q.tflite", for_xnnpack=True)
+    content = (tmp_path / "q.tflite").read_bytes()
+    plain, other = (operators_of(each).count("DEQUANTIZE") for each in (q.to_tflite(), content))
+    assert (plain, other) == (1, 6)  # one for the output, and one for each that is rewritten
+    (expected,) = Interpreter(q.to_tflite())(x)
+    (received,) = Interpreter(content)(x)
+    assert_equal(received, expected)
+    assert_equal(ko.load_model(content).predict(x, verbose=0), expected)
+    # What takes the place of an operator stays float32.
+    tensors = parsed(q.to_tflite(weights="float16", for_xnnpack=True)).subgraphs[0].tensors
+    assert schema.TensorType.FLOAT16 not in {tensor.type for tensor in tensors}
 
 
 def test_export_of_another_format_is_that_of_keras(quantized: Any, tmp_path: Path) -> None:

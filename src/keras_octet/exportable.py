@@ -137,7 +137,13 @@ class ExportableModel(keras.Model):
             super().save(temporary, zipped=True, **kwargs)
             _compress(temporary)
 
-    def to_tflite(self, batch_size: int | None = None, weights: str | None = None) -> bytes:
+    def to_tflite(
+        self,
+        batch_size: int | None = None,
+        weights: str | None = None,
+        *,
+        for_xnnpack: bool = False,
+    ) -> bytes:
         """The model as the bytes of a `.tflite` file that computes the same bits.
 
         Args:
@@ -147,25 +153,39 @@ class ExportableModel(keras.Model):
             weights: `"float16"` halves a float file: constants are rounded to float16, and made
                 float32 when the file is loaded. `"float32"` stores them as they are. None: as the
                 `.tflite` file that the model came from did, if that changes no value.
+            for_xnnpack: write int8 operators that XNNPACK does not take, such as HARD_SWISH, as
+                float32 ones with the same results. That is much faster on the CPUs of computers and
+                phones, for some models, and not for accelerators and microcontrollers. The engine
+                `"litert"` runs this form.
 
         Raises:
             ExportError: naming every layer that `.tflite` cannot express; or the model has another,
                 fixed batch size.
         """
-        return self._write(batch_size, weights).content
+        return self._write(batch_size, weights, for_xnnpack=for_xnnpack).content
 
     def _write(
         self,
         batch_size: int | None = None,
         weights: str | None = None,
         variables_outside: bool = False,
+        *,
+        for_xnnpack: bool = False,
     ) -> Written:
         from keras_octet.tflite.emit import EMITTERS
         from keras_octet.tflite.write import write
 
         # Variables are outside for an engine, which runs this model.
         others = {} if variables_outside else self._other_signatures
-        return write(self, EMITTERS, batch_size, weights, variables_outside, others)
+        return write(
+            self,
+            EMITTERS,
+            batch_size,
+            weights,
+            variables_outside,
+            others,
+            for_xnnpack=for_xnnpack,
+        )
 
     def export(
         self,

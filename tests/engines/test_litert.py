@@ -19,6 +19,7 @@ from keras_octet.engines import EngineOptions, find_engine, is_separable, multip
 from keras_octet.engines.base import Source
 from keras_octet.engines.litert import LiteRTProgram, _Pool
 from tests.models import images, make
+from tests.tflite.support import operators_of
 
 L = keras.layers
 
@@ -53,6 +54,21 @@ def source_of(model: ko.QuantizedModel) -> Source:
 
 def program_of(model: ko.QuantizedModel, **options) -> LiteRTProgram:
     return find_engine("litert").compile(source_of(model), EngineOptions(**options))
+
+
+def test_hard_swish_runs_on_xnnpack_and_gives_the_same_bits():
+    x = np.random.default_rng(0).normal(0, 2, (16, 12, 12, 3)).astype(np.float32)
+    float_model = keras.Sequential([keras.Input((12, 12, 3))])
+    for filters in (8, 16, 8):
+        float_model.add(L.Conv2D(filters, 3, activation="hard_silu"))
+    quantized = ko.quantize(float_model, x)
+    program = program_of(quantized)
+    plain, other = (operators_of(x) for x in (quantized.to_tflite(), program._model))
+    between = ["DEQUANTIZE", "HARD_SWISH", "MUL", "ADD", "QUANTIZE"]
+    assert plain.count("HARD_SWISH") == 3
+    assert between == other[2:7]
+    (expected,) = LiteRTProgram(quantized.to_tflite())([x])
+    np.testing.assert_array_equal(program([x])[0], expected)
 
 
 @pytest.mark.parametrize("name", ["convolutional", "u_net", "conv1d_autoencoder", "dense"])

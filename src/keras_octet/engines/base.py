@@ -40,13 +40,21 @@ class EngineOptions:
             raise EngineError(f"tolerance must be at least 0 steps. Received: {self.tolerance!r}")
 
 
+class Write(Protocol):
+    """Gives a model as a `.tflite` file; raises ExportError if it cannot be one."""
+
+    def __call__(self, *, for_xnnpack: bool = False) -> Written:
+        """With `for_xnnpack` the file has the form that XNNPACK runs fastest."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
     """What an engine compiles.
 
     Attributes:
         inputs, outputs: symbolic tensors of the functional model.
-        write: gives the model as a `.tflite` file; raises ExportError if it cannot be one.
+        write: gives the model as a file.
         states: variables that a call changes, and that must be the same whatever runs the model.
         separable: each sample's outputs depend on that sample only, so a batch may be cut anywhere.
         multiply_adds: work for one sample, of a convolution, roughly.
@@ -55,7 +63,7 @@ class Source:
 
     inputs: list[keras.KerasTensor]
     outputs: list[keras.KerasTensor]
-    write: Callable[[], Written]
+    write: Write
     states: Sequence[Any] = ()
     separable: bool = False
     multiply_adds: int = 0

@@ -276,7 +276,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _compile(source: Source, options: EngineOptions) -> Program:
-    written = source.write()
+    written = source.write(for_xnnpack=True)
     if _custom_operators(written.content):
         _require_kernels(written.content)
     shared = {id(state.variable) for state in written.states}

@@ -261,6 +261,10 @@ class Graph:
             self._constants[key] = index
         return self._constants[key]
 
+    def forget(self, index: int) -> None:
+        """Let a later constant of the same value be a tensor of its own."""
+        self._constants = {key: x for key, x in self._constants.items() if x != index}
+
     def state(self, variable: Any, quantization: Quantization | None = None) -> int:
         """Add a variable tensor for a variable of a stateful layer."""
         name, dtype = self._scoped(variable.name), str(variable.dtype)

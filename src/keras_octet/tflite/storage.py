@@ -50,6 +50,7 @@ def narrow_constants(graph: Graph, weights: str | None) -> None:
         name = storage.get("name", f"{tensor.name}/{dtype}")
         source = graph.tensor(name, tensor.shape, dtype, quantization)
         graph.tensors[source].data, tensor.data = narrow, None
+        graph.forget(index)
         options = schema.DequantizeOptionsT()
         first.append(Operator("DEQUANTIZE", [source], [index], options))
     graph.operators[:0] = first

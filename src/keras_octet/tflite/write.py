@@ -24,6 +24,7 @@ from keras_octet.tflite.graph import RESOURCE, Call, Function, Graph, Quantizati
 from keras_octet.tflite.info import FileInfo, State, Written
 from keras_octet.tflite.order import in_order
 from keras_octet.tflite.storage import narrow_constants
+from keras_octet.tflite.xnnpack import rewrite_for_xnnpack
 
 
 def to_tflite(
@@ -43,6 +44,8 @@ def write(
     weights: str | None = None,
     variables_outside: bool = False,
     others: Mapping[str, keras.Model] = MappingProxyType({}),
+    *,
+    for_xnnpack: bool = False,
 ) -> Written:
     """Write `model` as a `.tflite` file.
 
@@ -60,6 +63,7 @@ def write(
         variables_outside: the values of variables are further inputs and outputs, for a caller that
             keeps them; else they are resources of the file.
         others: models of further signatures, by their keys.
+        for_xnnpack: the form that XNNPACK runs fastest, with the same bits.
 
     Returns:
         The bytes of the file, and which of its tensors are variables of the model.
@@ -69,7 +73,7 @@ def write(
             model cannot have this batch size.
     """
     variables = None if variables_outside else _variables([model, *others.values()])
-    writer = _Writer(emitters, weights, variables)
+    writer = _Writer(emitters, weights, variables, for_xnnpack)
     main = writer.function(model, _shapes(model, batch_size))
     outside = main.graph.outside or {}
     main.inputs += [before for before, _ in outside.values()]
@@ -148,7 +152,7 @@ class _Writer:
     """The subgraphs of one file.
 
     Args:
-        emitters, weights: see `write`.
+        emitters, weights, for_xnnpack: see `write`.
         variables: all that are resources of the file; None if they are outside.
     """
 
@@ -157,10 +161,12 @@ class _Writer:
         emitters: Mapping[type, EmitFunction],
         weights: str | None,
         variables: Sequence[Variable] | None,
+        for_xnnpack: bool,
     ) -> None:
         self._emitters = emitters
         self._weights = weights
         self._variables = variables
+        self._for_xnnpack = for_xnnpack
         self._initializer = 0
         self.functions: list[Function] = []  # all but the main one, which is number 0
 
@@ -217,9 +223,11 @@ class _Writer:
         )
 
     def finish(self, function: Function) -> None:
-        """Fuse activations and narrow constants, which need to know all readers."""
+        """Change operators and constants once all readers are known."""
         fuse_activations(function.graph, function.outputs)
         narrow_constants(function.graph, self._weights)
+        if self._for_xnnpack:  # last, as its constants must stay as they are
+            rewrite_for_xnnpack(function.graph)
 
     def _add_model(self, model: Any, arguments: Sequence[Tensor], count: int | None) -> int:
         functional = _functional(model)
