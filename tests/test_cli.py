@@ -515,6 +515,20 @@ def test_colours_are_for_terminals_only() -> None:
     assert "\x1b[3" not in start("--help", **colours, NO_COLOR="1").stdout
 
 
+def test_convert_for_xnnpack(folder: Path) -> None:
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, activation="hard_silu")])
+    x = np.random.default_rng(0).normal(0, 2, (64, 8)).astype("float32")
+    ko.quantize(model, x).export("q.tflite")
+    done = octet("convert", "q.tflite", "faster.tflite", "--for-xnnpack")
+    assert done.exit_code == 0, done.output
+    assert len(ko.inspect("faster.tflite").operations) == len(ko.inspect("q.tflite").operations) + 4
+    expected, received = (ko.load_model(x) for x in ("q.tflite", "faster.tflite"))
+    np.testing.assert_array_equal(received.predict(x, verbose=0), expected.predict(x, verbose=0))
+    done = octet("convert", "q.tflite", "q.keras", "--for-xnnpack")
+    assert done.exit_code == 2
+    assert "Only a .tflite file is written for XNNPACK. Received TARGET 'q.keras'." in done.output
+
+
 @pytest.mark.parametrize("name", ["quantize", "validate", "convert", "inspect", "bench", "demo"])
 def test_help_fits_a_terminal_and_has_examples(name: str) -> None:
     done = typer.testing.CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"})

@@ -340,6 +340,7 @@ def validate(
     epilog=examples(
         "octet convert model.tflite model.keras",
         "octet convert model_int8.keras model_int8.tflite",
+        "octet convert model_int8.tflite faster.tflite --for-xnnpack",
     )
 )
 def convert(
@@ -357,6 +358,14 @@ def convert(
             show_default="the first",
         ),
     ] = None,
+    for_xnnpack: Annotated[
+        bool,
+        typer.Option(
+            "--for-xnnpack",
+            help="Write int8 operators that LiteRT's XNNPACK does not take as float32 ones with "
+            "the same results: faster on CPUs, not for accelerators and microcontrollers.",
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -365,11 +374,22 @@ def convert(
     Nothing is quantized: int8 stays int8 and float32 stays float32.
     """
     _check_output(target, source, "TARGET")
+    if for_xnnpack and target.suffix != ".tflite":
+        raise typer.BadParameter(
+            f"Only a .tflite file is written for XNNPACK. Received TARGET {str(target)!r}.",
+            param_hint="--for-xnnpack",
+        )
     with errors_as_one_line():
         from keras_octet_cli.console import Console
         from keras_octet_cli.convert import run
 
-        run(source, target, signature=signature, console=Console(as_json=as_json, quiet=quiet))
+        run(
+            source,
+            target,
+            signature=signature,
+            for_xnnpack=for_xnnpack,
+            console=Console(as_json=as_json, quiet=quiet),
+        )
 
 
 @command(

@@ -10,7 +10,14 @@ from keras_octet_cli.console import Console, byte_size
 from keras_octet_cli.files import load_model
 
 
-def run(source: Path, target: Path, *, signature: str | None, console: Console) -> None:
+def run(
+    source: Path,
+    target: Path,
+    *,
+    signature: str | None,
+    for_xnnpack: bool,
+    console: Console,
+) -> None:
     """Write the model of `source` in the format that the suffix of `target` says.
 
     Raises:
@@ -20,7 +27,7 @@ def run(source: Path, target: Path, *, signature: str | None, console: Console) 
     check_folder(target)
     model = load_model(source, signature)
     if target.suffix == ".tflite":
-        ko.export(model, target)
+        ko.export(model, target, for_xnnpack=for_xnnpack)
     else:
         with atomic_path(target) as temporary:
             model.save(temporary)
