@@ -18,8 +18,8 @@ import keras_octet as ko
 from keras_octet.engines import EngineOptions, find_engine, is_separable, multiply_adds
 from keras_octet.engines.base import Source
 from keras_octet.engines.litert import LiteRTProgram, _Pool
+from keras_octet.tflite.run import Interpreter
 from tests.models import images, make
-from tests.tflite.support import operators_of
 
 L = keras.layers
 
@@ -63,10 +63,11 @@ def test_hard_swish_runs_on_xnnpack_and_gives_the_same_bits():
         float_model.add(L.Conv2D(filters, 3, activation="hard_silu"))
     quantized = ko.quantize(float_model, x)
     program = program_of(quantized)
-    plain, other = (operators_of(x) for x in (quantized.to_tflite(), program._model))
+    plain, other = (Interpreter(x).operators() for x in (quantized.to_tflite(), program._model))
     between = ["DEQUANTIZE", "HARD_SWISH", "MUL", "ADD", "QUANTIZE"]
     assert plain.count("HARD_SWISH") == 3
     assert between == other[2:7]
+    assert Interpreter(program._model).left() == []
     (expected,) = LiteRTProgram(quantized.to_tflite())([x])
     np.testing.assert_array_equal(program([x])[0], expected)
 

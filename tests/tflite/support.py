@@ -73,14 +73,6 @@ def parsed(content: bytes) -> Any:
     return schema.ModelT.InitFromPackedBuf(content)
 
 
-def operators_of(content: bytes) -> list[str]:
-    """Names of the operators of the first subgraph, in order."""
-    model = parsed(content)
-    return [
-        CODES[model.operatorCodes[x.opcodeIndex].builtinCode] for x in model.subgraphs[0].operators
-    ]
-
-
 def versions(content: bytes) -> dict[str, int]:
     """The version of each operator."""
     return {CODES[code.builtinCode]: code.version for code in parsed(content).operatorCodes}

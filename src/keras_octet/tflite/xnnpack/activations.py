@@ -19,7 +19,8 @@ from keras_octet.in_float import (
 from keras_octet.tflite.emit.arithmetic import binary, unary
 from keras_octet.tflite.emit.common import FUSED_ACTIVATIONS
 from keras_octet.tflite.graph import Graph, Operator
-from keras_octet.tflite.xnnpack.common import dequantized, quantize_affine, usual_qparams
+from keras_octet.tflite.storage import dequantized
+from keras_octet.tflite.xnnpack.common import quantize_affine, to_float, usual_qparams
 
 # Added to float32 and subtracted, it leaves an integer.
 _ROUND = 1.5 * 2.0**23
@@ -36,7 +37,7 @@ def _clip(graph: Graph, operator: Operator) -> bool:
     found = qparams and clip_correction(*qparams, 6.0 if operator.code == "RELU6" else None)
     if not found:
         return False
-    clipped = unary(graph, operator.code, dequantized(graph, source))
+    clipped = unary(graph, operator.code, to_float(graph, source))
     quantize_affine(graph, clipped, *found, target)
     return True
 
@@ -47,12 +48,12 @@ def _hard_swish(graph: Graph, operator: Operator) -> bool:
     if qparams is None:
         return False
     if found := hard_swish_correction(*qparams):
-        value = unary(graph, "HARD_SWISH", dequantized(graph, source))
+        value = unary(graph, "HARD_SWISH", to_float(graph, source))
         quantize_affine(graph, value, *found, target)
         return True
     if in_parts := hard_swish_in_parts(*qparams):
         parts, factor, offset = in_parts
-        x = dequantized(graph, source)
+        x = to_float(graph, source)
         rounded = binary(graph, "ADD", binary(graph, "MUL", x, parts), _ROUND)
         rounded = binary(graph, "SUB", rounded, _ROUND)
         gate = binary(graph, "ADD", x, 3.0, activation=FUSED_ACTIVATIONS["relu6"])
@@ -63,8 +64,9 @@ def _hard_swish(graph: Graph, operator: Operator) -> bool:
 
 def _prelu(graph: Graph, operator: Operator) -> bool:
     (source, alpha), (target,) = operator.inputs, operator.outputs
-    qparams, slopes = usual_qparams(graph, source, alpha, target), graph.tensors[alpha].data
-    if qparams is None or slopes is None:
+    qparams = usual_qparams(graph, source, alpha, target)
+    slopes, quantization = graph.tensors[alpha].data, graph.tensors[alpha].quantization
+    if qparams is None or slopes is None or quantization is None:
         return False
     # XNNPACK takes one slope a channel.
     if not slopes.size == slopes.shape[-1] == graph.shape(source)[-1]:
@@ -73,8 +75,8 @@ def _prelu(graph: Graph, operator: Operator) -> bool:
     if None in found:
         return False
     factors, offsets = (graph.constant(x) for x in np.array(found, np.float32).T)
-    reals = np.float32(qparams[1].scale) * (slopes.astype(np.float32) - qparams[1].zero_point)
-    value = graph.then("PRELU", [dequantized(graph, source), graph.constant(reals, name="alpha")])
+    reals = graph.constant(dequantized(slopes, quantization), name="alpha")
+    value = graph.then("PRELU", [to_float(graph, source), reals])
     quantize_affine(graph, value, factors, offsets, target)
     return True
 

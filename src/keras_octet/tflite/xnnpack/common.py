@@ -33,7 +33,7 @@ def usual_qparams(graph: Graph, *indices: int) -> list[QParams] | None:
     return found if all(map(has_usual_scale, found)) else None
 
 
-def dequantized(graph: Graph, source: int) -> int:
+def to_float(graph: Graph, source: int) -> int:
     """The real values of an int8 tensor."""
     return graph.then("DEQUANTIZE", [source], schema.DequantizeOptionsT(), dtype="float32")
 
