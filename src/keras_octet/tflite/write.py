@@ -22,6 +22,7 @@ from keras_octet.tflite.file import Entry, pack, tensors_in_file
 from keras_octet.tflite.fuse import fuse_activations
 from keras_octet.tflite.graph import RESOURCE, Call, Function, Graph, Quantization, Shape, Tensor
 from keras_octet.tflite.info import FileInfo, State, Written
+from keras_octet.tflite.merge import merge_equal_operators
 from keras_octet.tflite.order import in_order
 from keras_octet.tflite.storage import narrow_constants
 from keras_octet.tflite.xnnpack import rewrite_for_xnnpack
@@ -224,10 +225,12 @@ class _Writer:
 
     def finish(self, function: Function) -> None:
         """Change operators and constants once all readers are known."""
+        merge_equal_operators(function.graph, function.outputs)
         fuse_activations(function.graph, function.outputs)
         narrow_constants(function.graph, self._weights)
         if self._for_xnnpack:  # last, as its constants must stay as they are
             rewrite_for_xnnpack(function.graph)
+            merge_equal_operators(function.graph, function.outputs)
 
     def _add_model(self, model: Any, arguments: Sequence[Tensor], count: int | None) -> int:
         functional = _functional(model)
