@@ -29,6 +29,7 @@ def fill(layer: QuantizedLinear, seed: int) -> None:
     spread = 40.0 / (np.sqrt(terms) * 75 * 75)
     ratio = layer.output_qparams.scale / layer.input_qparams[0].scale
     scale = (spread * ratio * 2.0 ** rng.uniform(-2, 2, channels)).astype(np.float32)
+    scale = scale[: layer.kernel_scale.shape[0]]  # one with `per_tensor`
     bias = rng.integers(-(75 * 75), 75 * 75, channels).astype(np.int32)
     layer.assign_weights(kernel, bias, scale)
 

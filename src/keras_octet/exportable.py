@@ -153,9 +153,10 @@ class ExportableModel(keras.Model):
             weights: `"float16"` halves a float file: constants are rounded to float16, and made
                 float32 when the file is loaded. `"float32"` stores them as they are. None: as the
                 `.tflite` file that the model came from did, if that changes no value.
-            for_xnnpack: write int8 operators that XNNPACK does not take, such as HARD_SWISH, as
-                float32 ones with the same results. That is much faster on the CPUs of computers and
-                phones, for some models, and not for accelerators and microcontrollers. The engine
+            for_xnnpack: write another form of the graph, with the same results on XNNPACK: int8
+                operators that it does not take, such as HARD_SWISH, as float32 ones, and images of
+                few channels row by row or several columns at a time. That is much faster on CPUs
+                for some models, and not for accelerators and microcontrollers. The engine
                 `"litert"` runs this form.
 
         Raises:

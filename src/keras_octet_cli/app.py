@@ -362,8 +362,8 @@ def convert(
         bool,
         typer.Option(
             "--for-xnnpack",
-            help="Write int8 operators that LiteRT's XNNPACK does not take as float32 ones with "
-            "the same results: faster on CPUs, not for accelerators and microcontrollers.",
+            help="Write the form that LiteRT's XNNPACK runs fastest, with the same results: "
+            "faster on CPUs, not for accelerators and microcontrollers.",
         ),
     ] = False,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""Comparing a float Keras model with what LiteRT computes from its `.tflite` form."""
+"""Comparing Keras models with what LiteRT computes from their `.tflite` forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_octet.tflite.run import Interpreter
-from keras_octet.tflite.write import to_tflite
+from keras_octet.tflite.write import to_tflite, write
 
 CODES = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 
@@ -76,3 +76,18 @@ def parsed(content: bytes) -> Any:
 def versions(content: bytes) -> dict[str, int]:
     """The version of each operator."""
     return {CODES[code.builtinCode]: code.version for code in parsed(content).operatorCodes}
+
+
+def forms_of(model: keras.Model) -> tuple[bytes, bytes]:
+    """A model as it is written and as XNNPACK runs it."""
+    return write(model).content, write(model, for_xnnpack=True).content
+
+
+def assert_same_in_both_forms(model: keras.Model, values: np.ndarray) -> list[str]:
+    """Both forms of a model give the same; returns the operators of the second."""
+    plain, other = map(Interpreter, forms_of(model))
+    for received, expected in zip(other(values), plain(values), strict=True):
+        np.testing.assert_array_equal(received, expected)
+    if other.operators() != plain.operators():
+        assert other.left() == []
+    return other.operators()

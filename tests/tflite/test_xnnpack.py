@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from keras_octet.layers import (
     QuantizedActivation,
     QuantizedAveragePooling2D,
+    QuantizedConv2D,
     QuantizedPReLU,
     QuantizedReLU,
     QuantizedScale,
@@ -22,8 +23,7 @@ from keras_octet.qparams import QParams
 from keras_octet.tflite.graph import Graph
 from keras_octet.tflite.run import Interpreter
 from keras_octet.tflite.storage import narrow_constants
-from keras_octet.tflite.write import write
-from tests.litert import fill, model_of
+from tests.litert import model_of
 from tests.strategies import (
     hard_swish_qparams,
     integers,
@@ -31,22 +31,9 @@ from tests.strategies import (
     related_qparams,
     seeds,
 )
+from tests.tflite.support import assert_same_in_both_forms, forms_of
 
 EVERY_VALUE = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
-
-
-def forms_of(model: keras.Model) -> tuple[bytes, bytes]:
-    """A model as it is written and as XNNPACK runs it."""
-    return write(model).content, write(model, for_xnnpack=True).content
-
-
-def assert_same_in_both_forms(model: keras.Model, values: np.ndarray) -> list[str]:
-    """Both forms of a model give the same; returns the operators of the second."""
-    plain, other = map(Interpreter, forms_of(model))
-    np.testing.assert_array_equal(other(values)[0], plain(values)[0])
-    if other.operators() != plain.operators():
-        assert other.left() == []
-    return other.operators()
 
 
 def hard_swish(source: QParams, target: QParams) -> keras.Model:
@@ -95,6 +82,7 @@ def test_extreme_scales_stay(scale):
         (QuantizedPReLU(alpha_qparams=params, shared_axes=(1, 2), **kept), ["PRELU"]),
         (QuantizedAveragePooling2D(pool_size=(2, 2), strides=(2, 2), **kept), ["AVERAGE_POOL_2D"]),
         (QuantizedScale(**kept), ["DEPTHWISE_CONV_2D"]),
+        (QuantizedConv2D(filters=8, kernel_size=(3, 3), **kept), ["CONV_2D"]),
     ]:
         plain, other = forms_of(model_of(layer, (8, 8, 3)))
         assert Interpreter(other).operators() == operators
@@ -222,42 +210,3 @@ def test_a_constant_that_was_narrowed_is_not_that_of_the_same_value():
     narrow_constants(graph, "float16")
     index = graph.constant(values)
     np.testing.assert_array_equal(graph.tensors[index].data, values)
-
-
-@given(
-    seeds,
-    related_qparams(2),
-    st.sampled_from([None, "relu", "relu6"]),
-    st.sampled_from([(7, 9, 3), (16, 16, 1), (30, 2), (3, 17, 2, 4)]),
-)
-def test_channels_are_scaled_row_by_row(seed, params, activation, shape):
-    layer = QuantizedScale(
-        activation=activation, input_qparams=params[:1], output_qparams=params[1]
-    )
-    model = model_of(layer, shape)
-    fill(layer, seed)
-    operators = assert_same_in_both_forms(model, integers(seed, (2, *shape)))
-    between = [] if len(shape) == 3 else ["RESHAPE"]  # to rank 4 and back
-    rows = ["RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"]
-    assert operators == [*between, *rows, *between]
-
-
-@pytest.mark.parametrize(
-    ("shape", "batch_size", "taken"),
-    [
-        ((8, 8, 3), None, True),
-        ((8, 5, 3), None, False),  # a row of 15
-        ((8, 8, 16), None, False),
-        ((2, 2048, 2), None, True),
-        ((2, 2049, 2), None, False),
-        ((None, 8, 3), 1, True),
-        ((None, 8, 3), None, False),
-        ((8, None, 3), 1, False),
-    ],
-)
-def test_which_channels_are_scaled_row_by_row(shape, batch_size, taken):
-    parameters = QParams(scale=0.05, zero_point=3)
-    layer = QuantizedScale(input_qparams=[parameters], output_qparams=parameters)
-    model = model_of(layer, shape)
-    content = write(model, batch_size=batch_size, for_xnnpack=True).content
-    assert (Interpreter(content).operators() != ["DEPTHWISE_CONV_2D"]) == taken

@@ -229,7 +229,7 @@ class _Writer:
         fuse_activations(function.graph, function.outputs)
         narrow_constants(function.graph, self._weights)
         if self._for_xnnpack:  # last, as its constants must stay as they are
-            rewrite_for_xnnpack(function.graph)
+            rewrite_for_xnnpack(function.graph, function.outputs)
             merge_equal_operators(function.graph, function.outputs)
 
     def _add_model(self, model: Any, arguments: Sequence[Tensor], count: int | None) -> int:
