@@ -106,6 +106,10 @@ def _info(model: keras.Model) -> FileInfo:
     return getattr(model, "file_info", None) or FileInfo()
 
 
+def _is_from_file(model: keras.Model) -> bool:
+    return getattr(model, "file_info", None) is not None
+
+
 def _shapes(model: keras.Model, batch_size: int | None) -> Mapping[int, Shape]:
     return {} if batch_size is None else shapes_with_batch_size(_functional(model), batch_size)
 
@@ -216,16 +220,18 @@ class _Writer:
             raise ExportError(
                 "These operations cannot be written as .tflite:\n" + "\n".join(failures)
             )
+        outputs = [graph.index(tensor) for tensor in functional.outputs]
+        if not _is_from_file(model):  # which is written as it was
+            merge_equal_operators(graph, outputs)
         return Function(
             graph=graph,
             inputs=[graph.index(tensor) for tensor in functional.inputs],
-            outputs=[graph.index(tensor) for tensor in functional.outputs],
+            outputs=outputs,
             name=info.graph_name or model.name,
         )
 
     def finish(self, function: Function) -> None:
         """Change operators and constants once all readers are known."""
-        merge_equal_operators(function.graph, function.outputs)
         fuse_activations(function.graph, function.outputs)
         narrow_constants(function.graph, self._weights)
         if self._for_xnnpack:  # last, as its constants must stay as they are

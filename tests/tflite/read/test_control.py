@@ -25,7 +25,9 @@ NAMES = sorted(
 STATEFUL = [x for x in NAMES if x.startswith("read_variable_") or x.endswith("_stateful")]
 # A size that is known only when the model runs is found out in another way.
 WRITTEN = {
-    "while_float_open_length": {"main": "TRANSPOSE SHAPE STRIDED_SLICE PACK FILL WHILE TRANSPOSE"}
+    "while_float_open_length": {
+        "main": "TRANSPOSE SHAPE STRIDED_SLICE PACK FILL SHAPE STRIDED_SLICE WHILE TRANSPOSE"
+    }
 }
 
 
