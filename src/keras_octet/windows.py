@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 
 def output_length(
     length: int | None, kernel: int, stride: int, padding: str, dilation: int = 1
@@ -12,6 +14,16 @@ def output_length(
     if padding == "same":
         return -(-length // stride)
     return (length - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@overload
+def same_padding(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]: ...
+
+
+@overload
+def same_padding(
+    length: int | None, kernel: int, stride: int, dilation: int = 1
+) -> tuple[int, int] | None: ...
 
 
 def same_padding(

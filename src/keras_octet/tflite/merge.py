@@ -29,10 +29,10 @@ def merge_equal_operators(graph: Graph, outputs: Sequence[int]) -> None:
     Those that make outputs of the model stay, as do those that variables or chance decide.
     """
     first: dict[Hashable, Operator] = {}
-    kept = []
+    kept, results = [], set(outputs)
     for operator in graph.operators:
         earlier = operator
-        if _is_function_of_inputs(graph, operator) and not set(operator.outputs) & set(outputs):
+        if _is_function_of_inputs(graph, operator) and results.isdisjoint(operator.outputs):
             earlier = first.setdefault(_key(graph, operator), operator)
         if earlier is operator:
             kept.append(operator)

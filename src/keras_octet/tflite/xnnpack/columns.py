@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras_octet.tflite.graph import Graph, Operator
 from keras_octet.tflite.xnnpack.common import have_same_qparams, repeated, usual_qparams
 from keras_octet.tflite.xnnpack.rows import pad_in_rows
+from keras_octet.windows import same_padding
 
 # Channels, and filters, that a kernel takes at once.
 LANES = 8
@@ -72,17 +73,12 @@ class _Columns:
 
     def same(self) -> Around:
         """The columns that SAME padding adds."""
-        before, after = _same(self.inputs, self.outputs, self.window, self.stride)
+        before, after = same_padding(self.inputs, self.window, self.stride)
         return self.columns * before, self.columns * after
 
 
 def _filled(count: int) -> int:
     return math.ceil(count / LANES) * LANES
-
-
-def _same(inputs: int, outputs: int, window: int, stride: int) -> Around:
-    total = max((outputs - 1) * stride + window - inputs, 0)
-    return total // 2, total - total // 2
 
 
 def convolve_columns(graph: Graph, operator: Operator) -> bool:
@@ -110,7 +106,7 @@ def convolve_columns(graph: Graph, operator: Operator) -> bool:
     same = options.padding == schema.Padding.SAME
     if same:
         sizes = graph.static_shape(source, 1, 2)
-        vertical, horizontal = map(_same, sizes, outputs, window, strides)
+        vertical, horizontal = map(same_padding, sizes, window, strides)
     else:
         source, vertical, horizontal = _unpadded(graph, source)
     rows, columns = graph.static_shape(source, 1, 2)
