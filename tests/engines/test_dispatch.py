@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 
 import keras_octet as ko
+from keras_octet.layers import QuantizedLayer
 from keras_octet.running import Runner
 from tests.models import images, make
 
@@ -81,7 +82,8 @@ def test_concrete_calls_run_on_the_engine(model, x, expected, calls):
 
 
 def test_calls_that_keras_must_adjust_or_refuse(model, x, calls):
-    with pytest.raises(ValueError, match="shape"):
+    # Keras's own words on PyTorch and TensorFlow, which check shapes before the model is called.
+    with pytest.raises(ValueError, match=r"shape.*16, 16, 3.*shape.*16, 16, 2"):
         model.predict_on_batch(x[..., :2])
     # Each backend has its own error.
     with pytest.raises(Exception, match=r"(?i)str|dtype|type"):
@@ -186,6 +188,24 @@ def test_inputs_that_are_differentiated(model, x, calls):
         received, _ = jax.vjp(lambda v: model(v), x)
     assert not calls.batches
     assert ops.shape(received) == (70, 4)
+
+
+def test_quantized_layers_compute_at_once(monkeypatch):
+    """`Layer.__call__` takes longer than a small layer."""
+    float_model, calibration, x = make("dense")
+    quantized = ko.quantize(float_model, calibration)
+    expected = quantized.predict_on_batch(x)
+    quantized.engine = "keras"
+
+    def refuse(*args, **kwargs):
+        raise AssertionError
+
+    monkeypatch.setattr(QuantizedLayer, "__call__", refuse)
+    np.testing.assert_array_equal(quantized.predict_on_batch(x), expected)
+    if BACKEND == "torch":
+        quantized.layers[2].register_forward_hook(refuse)
+        with pytest.raises(AssertionError):
+            quantized.predict_on_batch(x)
 
 
 def test_training_a_float_layer_reaches_the_engine(with_float_head):
