@@ -185,12 +185,13 @@ def _onnx_runtime(file: str) -> dict[str, Any]:
     return {"file": file, "one_by_one": one_by_one, "throughput": throughput}
 
 
-# Backends, and whether to have XLA compile; JAX always does.
+# Backends, and whether to have the model compiled; JAX always does.
 KERAS_WAYS = {
     "tensorflow": ("tensorflow", False),
     "tensorflow with XLA": ("tensorflow", True),
     "jax": ("jax", False),
     "torch": ("torch", False),
+    "torch compiled": ("torch", True),
 }
 
 CONTESTANTS: dict[str, Contestant] = {

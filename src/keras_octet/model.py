@@ -21,6 +21,7 @@ from keras_octet.layers.base import register
 from keras_octet.predicting import predict_batches
 from keras_octet.qparams import QParams
 from keras_octet.running import Runner
+from keras_octet.torch_graphs import TorchGraphs
 
 # One model is compiled at a time; that threads wait for each other here is rare.
 _compiling = threading.Lock()
@@ -98,6 +99,8 @@ class QuantizedModel(ExportableModel):
         report: which layers are int8, which stayed float and why.
     """
 
+    predict_function: Any  # Keras's, which has no types
+
     def __init__(
         self,
         *args: Any,
@@ -160,7 +163,7 @@ class QuantizedModel(ExportableModel):
     @engine.setter
     def engine(self, name: str) -> None:
         self._engine = find_engine(name).name
-        self._runner = None
+        self._forget_compiled()
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -246,6 +249,18 @@ class QuantizedModel(ExportableModel):
                     f"Input {expected.name!r} of model {self.name!r} must have shape "
                     f"{(None, *expected.shape[1:])}. Received: shape {tuple(x.shape)}"
                 )
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """As Keras's; `compile(jit_compile=True)` makes one graph of the model on PyTorch."""
+        is_made = self.predict_function is not None and not force
+        super().make_predict_function(force)
+        if (
+            self.jit_compile
+            and keras.backend.backend() == "torch"
+            and not (is_made or self.stateful)
+        ):
+            self.predict_function = TorchGraphs(self, self.predict_function)
+        return self.predict_function
 
     def predict_on_batch(self, x: Any) -> Any:
         outputs = self._run(x)
