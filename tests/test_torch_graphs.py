@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
+import threading
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
 import keras_octet as ko
-from keras_octet.torch_graphs import TorchGraphs
+from keras_octet.torch_graphs import MOST_GRAPHS, TorchGraphs
 from tests.models import images, make
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="of PyTorch")
 L = keras.layers
 
 
-def on_keras_layers(model: keras.Model, calibration, **kwargs) -> ko.QuantizedModel:
+def on_keras_layers(model: keras.Model, calibration: Any, **kwargs: Any) -> ko.QuantizedModel:
     quantized = ko.quantize(model, calibration, **kwargs)
     quantized.engine = "keras"
-    quantized.compile("sgd", "mse", jit_compile=True)
+    quantized.compile(jit_compile=True)
     return quantized
 
 
+def layer_by_layer(quantized: ko.QuantizedModel, x: Any) -> Any:
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, quantized(x))
+
+
 @pytest.fixture
-def uncompiled(monkeypatch) -> None:
-    """The exported graph as it is, which needs no C++ compiler."""
+def graphs(monkeypatch) -> list[Any]:
+    """What PyTorch is asked to compile, and runs as it is: that needs no C++ compiler."""
     import torch
 
-    eager = functools.partial(torch.compile, backend="eager")
-    monkeypatch.setattr(torch, "compile", eager)
+    found = []
+
+    def keep(graph):
+        if isinstance(graph, torch.fx.GraphModule):
+            found.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", keep)
+    return found
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="PyTorch compiles with a C++ compiler")
@@ -38,25 +50,29 @@ def uncompiled(monkeypatch) -> None:
 def test_compiled_graphs_have_the_same_bits(name):
     model, calibration, x = make(name)
     quantized = on_keras_layers(model, calibration)
-    expected = keras.Model(quantized.inputs, quantized.outputs).predict_on_batch(x)
-    np.testing.assert_array_equal(quantized.predict_on_batch(x), expected)
+    np.testing.assert_array_equal(quantized.predict_on_batch(x), layer_by_layer(quantized, x))
     assert isinstance(quantized.predict_function, TorchGraphs)
 
 
 @pytest.mark.parametrize("name", ["two_inputs_two_outputs", "u_net", "nested"])
-def test_one_graph_for_each_shape(name, uncompiled):
-    import torch
-
+def test_one_graph_for_each_shape(name, graphs):
     model, calibration, x = make(name)
     quantized = on_keras_layers(model, calibration)
-    expected = ko.quantize(model, calibration).predict(x, verbose=0)
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    received = quantized.predict(x, batch_size=64, verbose=0)
-    keras.tree.map_structure(np.testing.assert_array_equal, received, expected)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # 64 samples, and the rest
-    quantized.predict(x, batch_size=64, verbose=0)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    expected = layer_by_layer(quantized, x)
+    for _ in range(2):
+        received = quantized.predict(x, batch_size=64, verbose=0)
+        keras.tree.map_structure(np.testing.assert_array_equal, received, expected)
+        assert len(graphs) == 2  # 64 samples, and the rest
+
+
+def test_few_shapes_have_a_graph(graphs):
+    model, data, _ = make("dense")
+    quantized = on_keras_layers(model, data)
+    expected = layer_by_layer(quantized, data)
+    for count in range(1, MOST_GRAPHS + 3):
+        received = quantized.predict_on_batch(data[:count])
+        np.testing.assert_array_equal(received, expected[:count])
+    assert len(graphs) == MOST_GRAPHS
 
 
 @pytest.fixture
@@ -68,30 +84,62 @@ def with_float_head() -> tuple[ko.QuantizedModel, np.ndarray]:
     return quantized, data
 
 
-def test_graphs_share_the_weights(with_float_head, uncompiled):
+def test_graphs_share_the_weights(with_float_head, graphs):
     quantized, data = with_float_head
     before = quantized.predict(data, verbose=0)
     quantized.get_layer("head").kernel.assign(np.ones((8, 1)))
     after = quantized.predict(data, verbose=0)
     assert np.abs(after - before).max() > 1e-3
-    # Set, an engine is compiled again.
-    dense = quantized.layers[2]
-    kernel, bias, scale = dense.get_weights()
-    dense.set_weights([kernel, bias, 2 * scale])
+    assert len(graphs) == 2
+
+
+def doubled(weights: list[np.ndarray]) -> list[np.ndarray]:
+    return [2 * w if w.dtype == np.float32 else w for w in weights]
+
+
+def set_weights_of_a_layer(quantized: ko.QuantizedModel) -> None:
+    layer = quantized.layers[2]
+    layer.set_weights(doubled(layer.get_weights()))
     quantized.engine = "keras"
-    changed = quantized.predict(data, verbose=0)
-    assert np.abs(changed - after).max() > 1e-3
-    reference = keras.Model(quantized.inputs, quantized.outputs).predict(data, verbose=0)
-    np.testing.assert_array_equal(changed, reference)
 
 
-def test_a_wrong_shape_has_its_error(with_float_head):
+def set_weights_of_the_model(quantized: ko.QuantizedModel) -> None:
+    quantized.set_weights(doubled(quantized.get_weights()))
+
+
+@pytest.mark.parametrize("change", [set_weights_of_a_layer, set_weights_of_the_model])
+def test_graphs_are_made_again_where_multipliers_change(change, with_float_head, graphs):
+    quantized, data = with_float_head
+    before = quantized.predict(data, verbose=0)
+    change(quantized)
+    received = quantized.predict_on_batch(data)
+    assert np.abs(received - before).max() > 1e-3
+    np.testing.assert_array_equal(received, layer_by_layer(quantized, data))
+    assert len(graphs) == 3
+
+
+def test_a_wrong_shape_has_its_error(with_float_head, graphs):
     quantized, _ = with_float_head
     with pytest.raises(ValueError, match=r"shape.*12.*shape.*5"):
         quantized.predict_on_batch(np.ones((3, 5)))
+    assert not graphs
 
 
-def test_what_cannot_be_exported_is_left_to_keras():
+def test_layers_are_told_that_they_do_not_train(graphs):
+    class Doubling(L.Layer):
+        def call(self, x, training=True):
+            return 2 * x if training else x
+
+    model = keras.Sequential([keras.Input((6,)), L.Dense(4), Doubling(), L.Dense(2)])
+    data = images(0, 20, 6)
+    quantized = on_keras_layers(model, data)
+    expected = layer_by_layer(quantized, data)
+    np.testing.assert_array_equal(quantized.predict_on_batch(data), expected)
+    assert len(graphs) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_cannot_be_exported_is_left_to_keras(graphs):
     class Opaque(L.Layer):
         def call(self, x):
             return x if float(keras.ops.sum(x)) > 0 else -x
@@ -101,7 +149,33 @@ def test_what_cannot_be_exported_is_left_to_keras():
 
     model = keras.Sequential([keras.Input((6,)), L.Dense(4), Opaque(name="opaque"), L.Dense(2)])
     data = images(0, 20, 6)
-    graphs = TorchGraphs(on_keras_layers(model, data), otherwise=lambda data: ("Keras", data))
-    with pytest.warns(UserWarning, match="cannot export model 'sequential"):
-        assert graphs([(data,)]) == ("Keras", [(data,)])
-    assert graphs([(data,)]) == ("Keras", [(data,)])  # and warns once
+    quantized = on_keras_layers(model, data)
+    with pytest.warns(UserWarning, match="cannot export model 'sequential") as caught:
+        received = quantized.predict_on_batch(data)
+    assert caught.pop(UserWarning).filename == __file__
+    expected = layer_by_layer(quantized, data)
+    np.testing.assert_array_equal(received, expected)
+    np.testing.assert_array_equal(quantized.predict_on_batch(data), expected)  # and warns once
+    assert not graphs
+
+
+def test_threads_export_in_turn(graphs):
+    import torch
+
+    model, data, _ = make("dense")
+    models = [on_keras_layers(model, data) for _ in range(4)]
+    expected = layer_by_layer(models[0], data)
+    received = [None] * len(models)
+
+    def predict(i):
+        received[i] = models[i].predict_on_batch(data)
+
+    threads = [threading.Thread(target=predict, args=(i,)) for i in range(len(models))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for outputs in received:
+        np.testing.assert_array_equal(outputs, expected)
+    assert len(graphs) == len(models)
+    assert not torch.compiler.is_compiling()

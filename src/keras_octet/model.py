@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -202,7 +203,10 @@ class QuantizedModel(ExportableModel):
     def _forget_compiled(self) -> None:
         """Compile again at the next call: compiled functions hold what `prepare` worked out."""
         self._runner = None
-        self.predict_function = self.test_function = self.train_function = None
+        for kind in ("predict", "test", "train"):
+            # One that is in use, as where a callback gets here, is replaced.
+            if getattr(self, f"{kind}_function") is not None:
+                getattr(self, f"make_{kind}_function")(force=True)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`: float layers of the model may train."""
@@ -224,31 +228,20 @@ class QuantizedModel(ExportableModel):
     def _run_through_graph(
         self, inputs: Any, operation_fn: Any = lambda operation: operation, call_fn: Any = None
     ) -> Any:
-        """As Keras's, without what `Layer.__call__` does before a quantized layer computes.
+        """As Keras's; on PyTorch int8 layers compute without `Layer.__call__`.
 
-        On PyTorch that takes longer than a small layer. It is for masks, arguments and types, of
-        which these layers have none, one, and those that they ask for.
+        It takes longer than a small layer, mostly for what has no use here: int8 layers take one
+        argument, which is neither cast nor masked.
         """
         tensors = keras.tree.flatten(inputs)
-        if call_fn is not None or any(isinstance(x, keras.KerasTensor) for x in tensors):
+        is_symbolic = call_fn is not None or any(isinstance(x, keras.KerasTensor) for x in tensors)
+        if keras.backend.backend() != "torch" or is_symbolic or _has_global_hooks():
             return super()._run_through_graph(inputs, operation_fn, call_fn)
-        self._check_shapes(tensors)
 
         def call(operation: Any) -> Any:
-            at_once = isinstance(operation, QuantizedLayer) and not _is_hooked(operation)
-            return operation.call if at_once else operation_fn(operation)
+            return operation.call if _is_plain_int8(operation) else operation_fn(operation)
 
         return super()._run_through_graph(inputs, call)
-
-    def _check_shapes(self, tensors: Sequence[Any]) -> None:
-        """As `Layer.__call__` does, which `predict` leaves out on JAX."""
-        for x, expected in zip(tensors, self.inputs, strict=True):
-            sizes = zip(x.shape[1:], expected.shape[1:], strict=True)
-            if any(None not in pair and pair[0] != pair[1] for pair in sizes):
-                raise ValueError(
-                    f"Input {expected.name!r} of model {self.name!r} must have shape "
-                    f"{(None, *expected.shape[1:])}. Received: shape {tuple(x.shape)}"
-                )
 
     def make_predict_function(self, force: bool = False) -> Any:
         """As Keras's; `compile(jit_compile=True)` makes one graph of the model on PyTorch."""
@@ -365,6 +358,16 @@ class QuantizedModel(ExportableModel):
         return found
 
 
-def _is_hooked(layer: Any) -> bool:
-    """Whether a PyTorch user watches the calls of a layer."""
-    return any(getattr(layer, name, None) for name in ("_forward_hooks", "_forward_pre_hooks"))
+def _is_plain_int8(operation: Any) -> bool:
+    """Whether it is a layer between int8 tensors, or to or from them, without a PyTorch hook."""
+    if not isinstance(operation, QuantizedLayer):
+        return False
+    is_int8 = bool(operation.input_qparams or operation.output_qparams)
+    return is_int8 and not any(getattr(operation, hooks) for hooks in _HOOKS)
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _has_global_hooks() -> bool:
+    return bool(sys.modules["torch.nn.modules.module"]._has_any_global_hook())

@@ -15,48 +15,62 @@ from typing import Any
 
 import keras
 
+# As many as PyTorch compiles of one function by default.
+MOST_GRAPHS = 8
+# PyTorch exports one model at a time: it keeps in the process what it is doing.
+_exporting = threading.Lock()
+
 
 class TorchGraphs:
     """Takes the place of the `predict_function` that Keras makes; compiles for each input shape.
 
+    The graphs share the model's weights. PyTorch's hooks on layers do not run.
+
     Args:
-        model: a `QuantizedModel` without state.
-        otherwise: Keras's function, for a model that PyTorch cannot export.
+        model: a functional model without state.
+        otherwise: Keras's function, for shapes beyond `MOST_GRAPHS`, inputs that are None, and
+            models that PyTorch cannot export.
     """
 
     def __init__(self, model: Any, otherwise: Callable[[Any], Any]) -> None:
         self._model = model
         self._otherwise = otherwise
         self._graphs: dict[Any, Callable[..., Any] | None] = {}
-        self._lock = threading.Lock()  # While PyTorch exports, the layers have no real weights.
 
     def __call__(self, data: Sequence[Any]) -> Any:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data[0])
         with sys.modules["torch"].no_grad():
             inputs = self._model._standardize_inputs(x)
-            shapes = tuple(tuple(tensor.shape) for tensor in inputs)
-            with self._lock:
-                if shapes not in self._graphs:
-                    self._model._check_shapes(inputs)
-                    self._graphs[shapes] = self._compile(inputs)
-                graph = self._graphs[shapes]
+            graph = None if any(tensor is None for tensor in inputs) else self._graph(inputs)
             return self._otherwise(data) if graph is None else graph(*inputs)
+
+    def _graph(self, inputs: Sequence[Any]) -> Callable[..., Any] | None:
+        key = tuple((tensor.shape, tensor.device) for tensor in inputs)
+        if key in self._graphs:
+            return self._graphs[key]
+        # Keras's error for a wrong shape; inside the export it would count as a failure of that.
+        self._model._assert_input_compatibility(inputs)
+        with _exporting:
+            if key not in self._graphs and len(self._graphs) < MOST_GRAPHS:
+                self._graphs[key] = self._compile(inputs)
+            return self._graphs.get(key)
 
     def _compile(self, inputs: Sequence[Any]) -> Callable[..., Any] | None:
         torch = sys.modules["torch"]
-        module = torch.nn.Module()
-        module.model = self._model  # where PyTorch finds the weights, which it shares
         structure = self._model._inputs_struct
+        module = torch.nn.Module()
+        module.model = self._model  # where PyTorch finds the weights
         module.forward = lambda *tensors: self._model.call(
-            keras.tree.pack_sequence_as(structure, tensors)
+            keras.tree.pack_sequence_as(structure, tensors), training=False
         )
         try:
             exported = torch.export.export(module, tuple(inputs), strict=False)
         except Exception as error:  # Whatever a float layer does that cannot be exported.
+            reason = str(error).strip().partition("\n")[0]
             warnings.warn(
                 f"PyTorch cannot export model {self._model.name!r}, so that it is compiled in "
-                f"pieces: {error}",
-                stacklevel=2,
+                f"pieces: {reason}",
+                stacklevel=6,
             )
             return None
         compiled: Callable[..., Any] = torch.compile(exported.module())

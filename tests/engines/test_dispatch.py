@@ -12,12 +12,13 @@ import pytest
 from keras import ops
 
 import keras_octet as ko
-from keras_octet.layers import QuantizedLayer
+from keras_octet.layers import HybridDense, QuantizedLayer
 from keras_octet.running import Runner
 from tests.models import images, make
 
 L = keras.layers
 BACKEND = keras.backend.backend()
+of_torch = pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,7 @@ def test_concrete_calls_run_on_the_engine(model, x, expected, calls):
 
 
 def test_calls_that_keras_must_adjust_or_refuse(model, x, calls):
-    # Keras's own words on PyTorch and TensorFlow, which check shapes before the model is called.
-    with pytest.raises(ValueError, match=r"shape.*16, 16, 3.*shape.*16, 16, 2"):
+    with pytest.raises(ValueError, match="shape"):
         model.predict_on_batch(x[..., :2])
     # Each backend has its own error.
     with pytest.raises(Exception, match=r"(?i)str|dtype|type"):
@@ -190,22 +190,68 @@ def test_inputs_that_are_differentiated(model, x, calls):
     assert ops.shape(received) == (70, 4)
 
 
-def test_quantized_layers_compute_at_once(monkeypatch):
-    """`Layer.__call__` takes longer than a small layer."""
+@pytest.fixture
+def dense() -> tuple[ko.QuantizedModel, np.ndarray, np.ndarray]:
+    """A small model on the Keras layers, data for it and what it gives."""
     float_model, calibration, x = make("dense")
     quantized = ko.quantize(float_model, calibration)
     expected = quantized.predict_on_batch(x)
     quantized.engine = "keras"
+    return quantized, x, expected
+
+
+@of_torch
+def test_int8_layers_compute_at_once(dense, monkeypatch):
+    """`Layer.__call__` takes longer than a small layer."""
+    quantized, x, expected = dense
 
     def refuse(*args, **kwargs):
         raise AssertionError
 
     monkeypatch.setattr(QuantizedLayer, "__call__", refuse)
     np.testing.assert_array_equal(quantized.predict_on_batch(x), expected)
-    if BACKEND == "torch":
-        quantized.layers[2].register_forward_hook(refuse)
-        with pytest.raises(AssertionError):
-            quantized.predict_on_batch(x)
+
+
+@of_torch
+def test_hooks_of_layers_run(dense):
+    from torch.nn.modules.module import register_module_forward_hook
+
+    quantized, x, _ = dense
+    seen = []
+
+    def note(layer, *args):
+        seen.append(type(layer).__name__)
+
+    with quantized.layers[2].register_forward_hook(note):
+        quantized.predict_on_batch(x)
+    assert seen == ["QuantizedDense"]
+    with register_module_forward_hook(note):
+        quantized.predict_on_batch(x)
+    assert set(seen) >= {"Quantize", "QuantizedDense", "Dequantize", "QuantizedModel"}
+
+
+def test_layers_on_float_get_float32():
+    layer = HybridDense(3)
+    inputs = keras.Input((8,), dtype="float16")
+    model = ko.QuantizedModel(inputs, layer(inputs), engine="keras")
+    layer.kernel.assign(images(0, 8, 3) * 100)
+    layer.kernel_scale.assign(np.full(3, 0.01))
+    layer.prepare()
+    x = images(1, 50, 8).astype(np.float16)
+    expected = ops.convert_to_numpy(layer(ops.cast(x, "float32")))
+    np.testing.assert_array_equal(model.predict_on_batch(x), expected)
+
+
+def test_the_engine_may_be_set_while_a_model_trains(with_float_head):
+    q, data = with_float_head
+    q.compile("sgd", "mse")
+    reset = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(q, "engine", "keras")
+    )
+    q.fit(data, np.ones((60, 1)), epochs=2, verbose=0, callbacks=[reset])
+    again = keras.callbacks.Callback()
+    again.on_predict_batch_end = lambda batch, logs=None: setattr(q, "engine", "keras")
+    assert q.predict(data, batch_size=20, verbose=0, callbacks=[again]).shape == (60, 1)
 
 
 def test_training_a_float_layer_reaches_the_engine(with_float_head):
