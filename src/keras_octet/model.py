@@ -145,7 +145,7 @@ class QuantizedModel(ExportableModel):
         - `"litert"`, the default: compiled.
         - `"keras"`: the Keras layers on the backend, with the same bits. They also run every
           traced, differentiated or symbolic call, and a model with a part that `.tflite` cannot
-          express.
+          express. On PyTorch they are faster after `compile(jit_compile=True)`.
         - `"openvino"`: compiled by OpenVINO 2026.1 or later, which must be installed. It rounds in
           its own way, and neither rounds nor clips what only HARD_SWISH reads: values are a step
           off now and then, and the layers after them spread that.
@@ -247,11 +247,8 @@ class QuantizedModel(ExportableModel):
         """As Keras's; `compile(jit_compile=True)` makes one graph of the model on PyTorch."""
         is_made = self.predict_function is not None and not force
         super().make_predict_function(force)
-        if (
-            self.jit_compile
-            and keras.backend.backend() == "torch"
-            and not (is_made or self.stateful)
-        ):
+        by_torch = self.jit_compile and keras.backend.backend() == "torch"
+        if by_torch and not is_made and not self.stateful:
             self.predict_function = TorchGraphs(self, self.predict_function)
         return self.predict_function
 
