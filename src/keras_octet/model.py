@@ -145,7 +145,7 @@ class QuantizedModel(ExportableModel):
         - `"litert"`, the default: compiled.
         - `"keras"`: the Keras layers on the backend, with the same bits. They also run every
           traced, differentiated or symbolic call, and a model with a part that `.tflite` cannot
-          express. On PyTorch they are faster after `compile(jit_compile=True)`.
+          express. On PyTorch most are faster after `compile(jit_compile=True)`.
         - `"openvino"`: compiled by OpenVINO 2026.1 or later, which must be installed. It rounds in
           its own way, and neither rounds nor clips what only HARD_SWISH reads: values are a step
           off now and then, and the layers after them spread that.
@@ -230,8 +230,8 @@ class QuantizedModel(ExportableModel):
     ) -> Any:
         """As Keras's; on PyTorch int8 layers compute without `Layer.__call__`.
 
-        It takes longer than a small layer, mostly for what has no use here: int8 layers take one
-        argument, which is neither cast nor masked.
+        That takes longer there than a small layer computes, mostly for what has no use here: int8
+        layers take one argument, which is neither cast nor masked.
         """
         tensors = keras.tree.flatten(inputs)
         is_symbolic = call_fn is not None or any(isinstance(x, keras.KerasTensor) for x in tensors)
