@@ -367,4 +367,5 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def _has_global_hooks() -> bool:
-    return bool(sys.modules["torch.nn.modules.module"]._has_any_global_hook())
+    module = sys.modules["torch.nn.modules.module"]
+    return any(getattr(module, f"_global{hooks}") for hooks in _HOOKS)
