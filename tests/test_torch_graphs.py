@@ -175,7 +175,8 @@ def test_what_cannot_be_exported_is_left_to_keras(graphs):
     quantized = on_keras_layers(model, data)
     with pytest.warns(UserWarning, match="cannot export model 'sequential") as caught:
         received = quantized.predict_on_batch(data)
-    assert caught.pop(UserWarning).filename == __file__
+    ours = [warning for warning in caught if "cannot export" in str(warning.message)]
+    assert [warning.filename for warning in ours] == [__file__]
     expected = layer_by_layer(quantized, data)
     np.testing.assert_array_equal(received, expected)
     np.testing.assert_array_equal(quantized.predict_on_batch(data), expected)  # and warns once

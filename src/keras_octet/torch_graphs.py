@@ -68,8 +68,8 @@ class TorchGraphs:
         except Exception as error:  # Whatever a float layer does that cannot be exported.
             reason = str(error).strip().partition("\n")[0]
             warnings.warn(
-                f"PyTorch cannot export model {self._model.name!r}, so that it is compiled in "
-                f"pieces: {reason}",
+                f"PyTorch {torch.__version__} cannot export model {self._model.name!r}, so that it "
+                f"is compiled in pieces: {reason}",
                 stacklevel=6,
             )
             return None
