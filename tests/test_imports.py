@@ -20,7 +20,7 @@ COMMAND = PACKAGE.parent / "keras_octet_cli"
 # From the bottom up. A module may import from its own unit and from units in earlier rows; units of
 # one row do not import one another. The longest prefix of a module's name says which unit it is in.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("c_library", "cores", "errors", "files", "timing", "version"),
+    ("c_library", "cores", "errors", "files", "timing", "torch_graphs", "version"),
     ("qparams",),
     ("arithmetic", "gemmlowp", "windows"),
     ("builtin_kernels", "lstm_kernels"),
