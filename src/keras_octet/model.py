@@ -26,6 +26,8 @@ from keras_octet.torch_graphs import TorchGraphs
 
 # One model is compiled at a time; that threads wait for each other here is rare.
 _compiling = threading.Lock()
+# Where a layer on PyTorch keeps who watches it.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,9 +363,6 @@ def _is_plain_int8(operation: Any) -> bool:
         return False
     is_int8 = bool(operation.input_qparams or operation.output_qparams)
     return is_int8 and not any(getattr(operation, hooks) for hooks in _HOOKS)
-
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def _has_global_hooks() -> bool:
