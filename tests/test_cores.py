@@ -10,14 +10,24 @@ import pytest
 from keras_octet import cores
 
 X86 = """processor\t: 0
+cpu family\t: 26
+model\t\t: 2
 model name\t: AMD EPYC
 flags\t\t: fpu avx avx2 avx512f avx512bw avx512_vnni
 
 processor\t: 1
+cpu family\t: 26
+model\t\t: 2
 model name\t: AMD EPYC
 flags\t\t: fpu avx avx2 avx512f avx512bw avx512_vnni
 """
-ARM = "processor\t: 0\nFeatures\t: fp asimd asimddp\n"
+EPYC = "AMD EPYC (family 26, model 2)"
+NEOVERSE = "aarch64 (implementer 0x41, part 0xd0c)"
+ARM = """processor\t: 0
+Features\t: fp asimd asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0c
+"""
 
 
 @pytest.fixture
@@ -47,12 +57,12 @@ def cpuinfo(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "machine", "expected", "exact"),
     [
-        (X86, "x86_64", "AMD EPYC with AVX512-VNNI", True),
-        (X86.replace(" avx512_vnni", ""), "x86_64", "AMD EPYC with AVX512", False),
-        (X86.replace("avx512_vnni", "avx_vnni"), "x86_64", "AMD EPYC with AVX-VNNI", True),
-        (X86.replace(" avx512f avx512bw avx512_vnni", ""), "x86_64", "AMD EPYC with AVX2", False),
-        (X86.replace("avx", "x"), "x86_64", "AMD EPYC", False),
-        (ARM, "aarch64", "aarch64 with NEON with dot products", True),
+        (X86, "x86_64", f"{EPYC} with AVX512-VNNI", True),
+        (X86.replace(" avx512_vnni", ""), "x86_64", f"{EPYC} with AVX512", False),
+        (X86.replace("avx512_vnni", "avx_vnni"), "x86_64", f"{EPYC} with AVX-VNNI", True),
+        (X86.replace(" avx512f avx512bw avx512_vnni", ""), "x86_64", f"{EPYC} with AVX2", False),
+        (X86.replace("avx", "x"), "x86_64", EPYC, False),
+        (ARM, "aarch64", f"{NEOVERSE} with NEON with dot products", True),
         (None, "arm64", "arm64", True),
         (None, "AMD64", "AMD64", False),
     ],

@@ -40,17 +40,27 @@ _VECTORS = {
     "asimddp": "NEON with dot products",
     "asimd": "NEON",
 }
+# What tells processors of one name apart, by the names in /proc/cpuinfo: of x86, and of ARM.
+_GENERATION = {
+    "cpu family": "family",
+    "model": "model",
+    "CPU implementer": "implementer",
+    "CPU part": "part",
+}
 
 
 @cache
 def processor() -> str:
-    """The processor's name and, where Linux tells, the vectors that it has for integers.
+    """The processor's name and, where Linux tells, its generation and its vectors for integers.
 
     Virtual machines on quite different processors have the same name.
     """
-    name = _cpuinfo().get("model name") or platform.processor() or platform.machine()
-    features = _features()
+    info, features = _cpuinfo(), _features()
+    name = info.get("model name") or platform.processor() or platform.machine()
+    generation = [f"{word} {info[key]}" for key, word in _GENERATION.items() if key in info]
     vectors = next((_VECTORS[feature] for feature in _VECTORS if feature in features), None)
+    if generation:
+        name += f" ({', '.join(generation)})"
     return f"{name} with {vectors}" if vectors else name
 
 
