@@ -17,7 +17,7 @@ import pytest
 import keras_octet as ko
 from keras_octet.engines import EngineOptions, find_engine, is_separable, multiply_adds
 from keras_octet.engines.base import Source
-from keras_octet.engines.litert import LiteRTProgram, _Pool
+from keras_octet.engines.litert import LiteRTProgram, _Interpreter, _Pool
 from keras_octet.tflite.run import Interpreter
 from tests.models import images, make
 
@@ -176,6 +176,10 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     work = program._source.multiply_adds
     monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 4 * work + 1)
     assert sizes(120) == [58, 58, 4]
+    assert sizes(119) == [57, 57, 5]
+    assert sizes(2) == [1, 1]
+    program = LiteRTProgram(model.to_tflite(), num_threads=4, source=source_of(model))
+    assert sizes(2) == [1, 1]
     program = LiteRTProgram(model.to_tflite(), num_threads=1, source=source_of(model))
     assert sizes(120) == [60, 60]
     program = LiteRTProgram(model.to_tflite(), source=source_of(model))
@@ -185,6 +189,35 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
     assert sizes(117) == [9] * 13
     assert sizes(1) == [1]
+
+
+def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
+    """The first piece, of another size, has one of its own."""
+    sizes = []
+    resize, run = _Interpreter.resize, _Interpreter.run
+
+    def counted(interpreter, shapes):
+        sizes.append(shapes[0][0])
+        resize(interpreter, shapes)
+
+    def slow(interpreter, inputs, outputs):
+        time.sleep(0.01)  # in which the other thread wakes
+        return run(interpreter, inputs, outputs)
+
+    monkeypatch.setattr(_Interpreter, "resize", counted)
+    monkeypatch.setattr(_Interpreter, "run", slow)
+    monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
+    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
+    work = program._source.multiply_adds
+    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 3 * work)
+    for _ in range(5):
+        program.predict([samples[:119]], 32)
+    assert sorted(sizes) == [3, 58, 58]
+    # A model with more work has no such piece, and no interpreter more than the cores.
+    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", work - 1)
+    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
+    assert program._pool(1)._limit == 2
 
 
 def test_one_sample_has_all_threads(model, samples, monkeypatch):

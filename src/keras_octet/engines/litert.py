@@ -30,11 +30,11 @@ LITTLE_WORK = 5_000_000
 WORK_PER_PIECE = 150_000_000
 # Multiply-adds of a first piece, which the calling thread has done by the time others are awake.
 # With it ahead of its share it ends after them, and need not be woken by them.
-HEAD_START = 700_000
+HEAD_START = 1_000_000
 # Of a call's inputs and outputs, which are copied: about so much stays in the cache of a core.
 BYTES_IN_CACHE = 2**19
 # With several threads less: while one copies, the others wait.
-BYTES_PER_PIECE = 200_000
+BYTES_PER_PIECE = 300_000
 # Fewer samples do not fill the kernels' tiles.
 MIN_SAMPLES = 8
 
@@ -79,10 +79,15 @@ class LiteRTProgram:
         num_bytes = BYTES_PER_PIECE if workers > 1 else BYTES_IN_CACHE
         most = max(WORK_PER_PIECE // source.multiply_adds, MIN_SAMPLES)
         most = min(most, _samples_of(num_bytes, inputs, source))
-        head = min(HEAD_START // source.multiply_adds, count - 1) if workers > 1 else 0
-        # Each worker has about as many pieces, which makes some up to twice as large.
+        head = min(_samples_ahead(source), count - 1) if workers > 1 else 0
+        # Each worker has as many pieces, which makes some up to twice as large.
         rest = count - head
-        size = math.ceil(rest / (max(rest // (most * workers), 1) * workers))
+        num_pieces = max(rest // (most * workers), 1) * workers
+        if head:  # takes what is left of equal pieces, for which no interpreter is resized
+            size = max(rest // num_pieces, 1)
+            head = max(count - size * num_pieces, 0)
+        else:
+            size = math.ceil(rest / num_pieces)
         return predict_in_pieces(self._pool(1).run, source, inputs, size, workers, head=head)
 
     def _threads(self, count: int) -> int:
@@ -95,11 +100,19 @@ class LiteRTProgram:
     def _pool(self, num_threads: int) -> _Pool:
         pool = self._pools.get(num_threads)
         if pool is None:
+            limit = 1 if self._states else num_cores() if num_threads == 1 else 2
+            if num_threads == 1 < limit and self._source and _samples_ahead(self._source):
+                limit += 1  # for the first piece of `predict`, whose size is its own
             # Of two threads that get here at once, one makes the pool that both use.
             pool = self._pools.setdefault(
-                num_threads, _Pool(self._model, num_threads, self._states)
+                num_threads, _Pool(self._model, num_threads, self._states, limit)
             )
         return pool
+
+
+def _samples_ahead(source: Source) -> int:
+    """Samples of a first piece; none if one is too much work."""
+    return HEAD_START // source.multiply_adds if source.multiply_adds else 0
 
 
 def _samples_of(num_bytes: int, inputs: Sequence[np.ndarray], source: Source) -> int:
@@ -163,15 +176,15 @@ class _Pool:
     """Interpreters with the same number of threads, each lent to one caller at a time.
 
     An interpreter keeps the weights as its kernels want them. For another input shape it is
-    resized, which is quick; a new one is made only while there are fewer than the cores can use.
+    resized, which is quick; a new one is made only while there are fewer than `limit`.
     A model with states has one interpreter, as its calls come one after another.
     """
 
-    def __init__(self, model: bytes, num_threads: int, states: Sequence[State]) -> None:
+    def __init__(self, model: bytes, num_threads: int, states: Sequence[State], limit: int) -> None:
         self._model = model
         self._num_threads = num_threads
         self._states = states
-        self._limit = 1 if states else num_cores() if num_threads == 1 else 2
+        self._limit = limit
         self._start()
         _pools.add(self)
 
