@@ -17,7 +17,7 @@ import pytest
 import keras_octet as ko
 from keras_octet.engines import EngineOptions, find_engine, is_separable, multiply_adds
 from keras_octet.engines.base import Source
-from keras_octet.engines.litert import LiteRTProgram, _Interpreter, _Pool
+from keras_octet.engines.litert import LiteRTProgram, _bytes_of_sample, _Interpreter, _Pool
 from keras_octet.tflite.run import Interpreter
 from tests.models import images, make
 
@@ -135,6 +135,7 @@ def test_predict_gives_what_calls_give(model, samples, expected, count, num_thre
 
 def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     monkeypatch.setattr("keras_octet.engines.litert.MIN_SAMPLES", 7)
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
     for num_threads in (None, 1, 3):
@@ -161,6 +162,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
 
     monkeypatch.setattr(_Pool, "run", counted)
     monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
+    monkeypatch.setattr("keras_octet.engines.litert.MANY_PER_BYTE", 10**9)
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 10**9)
     program = LiteRTProgram(model.to_tflite(), source=source_of(model))
     assert sizes(120) == [120]
@@ -170,6 +172,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     assert sizes(119) == [40, 40, 40]
     assert {thread for _, thread in calls} == {threading.get_ident()}
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 10**9)
     monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:31].nbytes)
     # One thread has begun when the others wake.
@@ -177,9 +180,9 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 4 * work + 1)
     assert sizes(120) == [58, 58, 4]
     assert sizes(119) == [57, 57, 5]
-    assert sizes(2) == [1, 1]
-    program = LiteRTProgram(model.to_tflite(), num_threads=4, source=source_of(model))
-    assert sizes(2) == [1, 1]
+    assert sizes(7) == [7]
+    program = LiteRTProgram(model.to_tflite(), num_threads=16, source=source_of(model))
+    assert sizes(8) == [1] * 8
     program = LiteRTProgram(model.to_tflite(), num_threads=1, source=source_of(model))
     assert sizes(120) == [60, 60]
     program = LiteRTProgram(model.to_tflite(), source=source_of(model))
@@ -189,6 +192,14 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
     assert sizes(117) == [9] * 13
     assert sizes(1) == [1]
+    # With much work for each byte, more is done by one.
+    per_byte = work / _bytes_of_sample([samples], program._source)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 16 * work)
+    monkeypatch.setattr("keras_octet.engines.litert.MANY_PER_BYTE", per_byte)
+    assert sizes(16) == [16]
+    assert sizes(17) == [9, 8]
+    monkeypatch.setattr("keras_octet.engines.litert.MANY_PER_BYTE", per_byte + 1)
+    assert sizes(16) == [8, 8]
 
 
 def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
@@ -208,6 +219,7 @@ def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
     monkeypatch.setattr(_Interpreter, "run", slow)
     monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     program = LiteRTProgram(model.to_tflite(), source=source_of(model))
     work = program._source.multiply_adds
     monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 3 * work)
@@ -223,6 +235,7 @@ def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
 def test_one_sample_has_all_threads(model, samples, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
+    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     for limit, threads in ((0, 2), (10**9, 1)):
         monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", limit)
         for use in ("predict", "call"):

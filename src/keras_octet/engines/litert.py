@@ -25,6 +25,10 @@ MAX_THREADS_PER_BATCH = 8
 # Multiply-adds. One interpreter, on its own threads if it has several, is done with so little
 # before ours have shared it.
 LITTLE_WORK = 5_000_000
+# The same for a model with many of them, such as convolutions, for each byte of its inputs and
+# outputs: what its own threads do not share, copies for one, takes little of the time.
+LITTLE_WORK_OF_MANY = 300_000_000
+MANY_PER_BYTE = 32
 # Otherwise a call has about this much work at most: enough that the call itself costs little, and
 # so little that, of many samples, a thread that wakes late leaves the others more.
 WORK_PER_PIECE = 150_000_000
@@ -70,15 +74,18 @@ class LiteRTProgram:
         source, count = self._source, len(inputs[0])
         if source is None or not can_cut(source):
             return in_batches(self, inputs, batch_size)
-        if count == 1 or source.multiply_adds * count <= LITTLE_WORK:
-            most = _samples_of(BYTES_IN_CACHE, inputs, source)
+        num_bytes = _bytes_of_sample(inputs, source)
+        many = source.multiply_adds >= MANY_PER_BYTE * num_bytes
+        little = LITTLE_WORK_OF_MANY if many else LITTLE_WORK
+        if count < MIN_SAMPLES or source.multiply_adds * count <= little:
+            most = max(BYTES_IN_CACHE // num_bytes, MIN_SAMPLES)
             size = math.ceil(count / math.ceil(count / most))
             run = self._pool(self._threads(size)).run
             return predict_in_pieces(run, source, inputs, size, 1, equal=True)
         workers = self._num_threads or num_cores()
-        num_bytes = BYTES_PER_PIECE if workers > 1 else BYTES_IN_CACHE
-        most = max(WORK_PER_PIECE // source.multiply_adds, MIN_SAMPLES)
-        most = min(most, _samples_of(num_bytes, inputs, source))
+        room = BYTES_PER_PIECE if workers > 1 else BYTES_IN_CACHE
+        most = min(WORK_PER_PIECE // source.multiply_adds, room // num_bytes)
+        most = max(most, MIN_SAMPLES)
         head = min(_samples_ahead(source), count - 1) if workers > 1 else 0
         # Each worker has as many pieces, which makes some up to twice as large.
         rest = count - head
@@ -115,11 +122,10 @@ def _samples_ahead(source: Source) -> int:
     return HEAD_START // source.multiply_adds if source.multiply_adds else 0
 
 
-def _samples_of(num_bytes: int, inputs: Sequence[np.ndarray], source: Source) -> int:
-    """Of about how many samples inputs and outputs have so many bytes, at least `MIN_SAMPLES`."""
+def _bytes_of_sample(inputs: Sequence[np.ndarray], source: Source) -> int:
+    """Of one sample's inputs and outputs, at least 1."""
     results = sum(math.prod(x.shape[1:]) * np.dtype(x.dtype).itemsize for x in source.outputs)
-    size = sum(x.nbytes for x in inputs) // len(inputs[0]) + results
-    return max(num_bytes // size, MIN_SAMPLES)
+    return max(sum(x.nbytes for x in inputs) // len(inputs[0]) + results, 1)
 
 
 class _Interpreter:
