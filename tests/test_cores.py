@@ -12,20 +12,23 @@ from keras_octet import cores
 X86 = """processor\t: 0
 cpu family\t: 26
 model\t\t: 2
+stepping\t: 1
 model name\t: AMD EPYC
 flags\t\t: fpu avx avx2 avx512f avx512bw avx512_vnni
 
 processor\t: 1
 cpu family\t: 26
 model\t\t: 2
+stepping\t: 1
 model name\t: AMD EPYC
 flags\t\t: fpu avx avx2 avx512f avx512bw avx512_vnni
 """
-EPYC = "AMD EPYC (family 26, model 2)"
-NEOVERSE = "aarch64 (implementer 0x41, part 0xd0c)"
+EPYC = "AMD EPYC (family 26, model 2, stepping 1)"
+NEOVERSE = "aarch64 (implementer 0x41, part 0xd0c, variant 0x3)"
 ARM = """processor\t: 0
 Features\t: fp asimd asimddp
 CPU implementer\t: 0x41
+CPU variant\t: 0x3
 CPU part\t: 0xd0c
 """
 

@@ -44,8 +44,10 @@ _VECTORS = {
 _GENERATION = {
     "cpu family": "family",
     "model": "model",
+    "stepping": "stepping",
     "CPU implementer": "implementer",
     "CPU part": "part",
+    "CPU variant": "variant",
 }
 
 
@@ -53,7 +55,7 @@ _GENERATION = {
 def processor() -> str:
     """The processor's name and, where Linux tells, its generation and its vectors for integers.
 
-    Virtual machines on quite different processors have the same name.
+    Virtual machines on quite different processors have the same model name.
     """
     info, features = _cpuinfo(), _features()
     name = info.get("model name") or platform.processor() or platform.machine()
