@@ -13,6 +13,7 @@ from keras_octet import timing
 from keras_octet.engines import auto
 from keras_octet.engines.base import Engine
 from keras_octet.engines.litert import LITERT
+from keras_octet.engines.work import multiply_adds
 from tests.engines.test_litert import source_of
 from tests.models import make
 
@@ -102,8 +103,31 @@ def test_a_choice_holds_for_a_number_of_samples(model, candidates):
         q.predict_on_batch(x[:count])
     q.predict(x, verbose=0)
     q.predict(x[:50], verbose=0)
+    q.predict(x[:3], verbose=0)
     uses = [key.split(" on ")[0] for key in q.engine_choices]
-    assert uses == ["batch 1", "batch 4", "batch 8", "batch 128", "predict"]
+    assert uses == ["batch 1", "batch 4", "batch 8", "batch 128", "predict", "predict 4"]
+
+
+@pytest.mark.parametrize(("work", "expected"), [(1, 16), (16, 16), (17, 32), (33, 48), (90, 64)])
+def test_predict_is_timed_with_whole_pieces_for_each_thread(work, expected, model, monkeypatch):
+    q, x = model
+    sizes = []
+
+    class Recorder:
+        def predict(self, inputs, batch_size):
+            sizes.append(len(inputs[0]))
+
+    def measure(program, run):
+        run(Recorder())
+        return "litert"
+
+    monkeypatch.setattr(auto.AutoProgram, "_measure", measure)
+    monkeypatch.setattr(auto, "num_cores", lambda: 2)
+    monkeypatch.setattr(auto, "WORK", work * multiply_adds(q))
+    monkeypatch.setattr(auto, "MAX_SAMPLES", 64)
+    q.engine = "auto"
+    q.predict(x, verbose=0)
+    assert sizes == [expected]
 
 
 def test_a_choice_is_saved_with_the_model(model, candidates, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_octet.cores import num_cores, processor
 from keras_octet.engines.base import Engine, EngineOptions, Program, Source
-from keras_octet.engines.litert import LITERT
+from keras_octet.engines.litert import LITERT, MIN_SAMPLES
 from keras_octet.engines.openvino import OPENVINO
 from keras_octet.engines.pieces import can_cut
 from keras_octet.errors import EngineError
@@ -25,8 +26,8 @@ ADVANTAGE = 1.05
 SECONDS = 0.25
 ROUNDS = 3
 MAX_CALLS = 1000
-# `predict` is timed with samples of about this many multiply-adds in all: 8 for each thread at
-# least, and at most 256.
+# `predict` is timed with samples of about this many multiply-adds in all: a multiple of 8 for each
+# thread, and at most 256.
 WORK = 10_000_000_000
 MAX_SAMPLES = 256
 
@@ -35,7 +36,8 @@ Run = Callable[[Program], list[np.ndarray]]
 
 class AutoProgram:
     """Chooses between engines at the first call with each number of samples (to the next power of
-    two), and at the first `predict`; afterwards calls go where they went then.
+    two), and at the first `predict` of few samples and of many; afterwards calls go where they went
+    then.
     """
 
     def __init__(self, source: Source, options: EngineOptions) -> None:
@@ -60,9 +62,11 @@ class AutoProgram:
     def predict(self, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
         count = len(inputs[0])
         if can_cut(self._source):
-            threads = self._options.num_threads or num_cores()
-            some = min(max(WORK // self._source.multiply_adds, 8 * threads), MAX_SAMPLES)
-            use = "predict" if count > 1 else "predict 1"
+            # Engines have 8 in a piece of a large model: each thread as many pieces.
+            unit = MIN_SAMPLES * (self._options.num_threads or num_cores())
+            times = math.ceil(WORK / (self._source.multiply_adds * unit))
+            some = min(times * unit, MAX_SAMPLES)
+            use = "predict" if count >= MIN_SAMPLES else f"predict {_round_up(count)}"
         else:
             some = min(count, batch_size)
             use = f"predict batch {_round_up(some)}"
