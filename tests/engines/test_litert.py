@@ -135,7 +135,6 @@ def test_predict_gives_what_calls_give(model, samples, expected, count, num_thre
 
 def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     monkeypatch.setattr("keras_octet.engines.litert.MIN_SAMPLES", 7)
     monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
     for num_threads in (None, 1, 3):
@@ -146,60 +145,68 @@ def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatc
 
 
 def test_samples_of_a_call(model, samples, expected, monkeypatch):
-    """As many as stay in the cache; on little work by one thread, with no call of another size."""
     calls = []
     run = _Pool.run
 
     def counted(pool, inputs, outputs=None):
-        calls.append((len(inputs[0]), threading.get_ident()))
+        calls.append((len(inputs[0]), pool._num_threads))
         return run(pool, inputs, outputs)
 
-    def sizes(count: int) -> list[int]:
+    def sizes(count: int, threads: int = 1) -> list[int]:
         calls.clear()
         (received,) = program.predict([samples[:count]], 2)
         np.testing.assert_array_equal(received, expected[:count])
+        assert {num_threads for _, num_threads in calls} == {threads}
         return sorted([size for size, _ in calls], reverse=True)
 
+    def set_constant(name: str, value: float) -> None:
+        monkeypatch.setattr(f"keras_octet.engines.litert.{name}", value)
+
+    def program_on(num_threads: int | None) -> LiteRTProgram:
+        return LiteRTProgram(model.to_tflite(), num_threads, source_of(model))
+
     monkeypatch.setattr(_Pool, "run", counted)
-    monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
-    monkeypatch.setattr("keras_octet.engines.litert.MANY_PER_BYTE", 10**9)
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 10**9)
-    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
-    assert sizes(120) == [120]
-    # The inputs of 60 samples, which leave no room for outputs.
-    monkeypatch.setattr("keras_octet.engines.litert.BYTES_IN_CACHE", samples[:60].nbytes)
-    assert sizes(120) == [40, 40, 40]
-    assert sizes(119) == [40, 40, 40]
-    assert {thread for _, thread in calls} == {threading.get_ident()}
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
-    monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 10**9)
-    monkeypatch.setattr("keras_octet.engines.litert.BYTES_PER_PIECE", samples[:31].nbytes)
-    # One thread has begun when the others wake.
+    monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", 0)
+    set_constant("num_cores", lambda: 2)
+    program = program_on(None)
     work = program._source.multiply_adds
-    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 4 * work + 1)
+    num_bytes = _bytes_of_sample([samples], program._source)
+    # Little work is one call's, on its own threads; and so are fewer samples than fill a tile.
+    set_constant("HEAD_START", 0)
+    set_constant("LITTLE_WORK", 100 * work)
+    set_constant("LITTLE_BYTES", 110 * num_bytes)
+    assert sizes(100, threads=2) == [100]
+    assert sizes(101) == [51, 50]
+    set_constant("LITTLE_WORK", 10**9)
+    assert sizes(110, threads=2) == [110]
+    assert sizes(111) == [56, 55]
+    set_constant("LITTLE_WORK", 0)
+    assert sizes(7, threads=2) == [7]
+    assert sizes(8) == [4, 4]
+    # Pieces are as large as stay in the cache, beside what is copied for other threads.
+    set_constant("WORK_PER_PIECE", 10**9)
+    set_constant("BYTES_PER_PIECE", 30 * num_bytes)
+    assert sizes(119) == [60, 59]
+    assert sizes(120) == [30] * 4
+    set_constant("BYTES_IN_CACHE", 40 * num_bytes)
+    program = program_on(1)
+    assert sizes(120) == [40] * 3
+    assert sizes(119) == [60, 59]
+    # One thread has begun when the others wake. Its first piece takes what is left of equal ones.
+    program = program_on(None)
+    set_constant("HEAD_START", 4 * work + 1)
     assert sizes(120) == [58, 58, 4]
     assert sizes(119) == [57, 57, 5]
-    assert sizes(7) == [7]
-    program = LiteRTProgram(model.to_tflite(), num_threads=16, source=source_of(model))
-    assert sizes(8) == [1] * 8
-    program = LiteRTProgram(model.to_tflite(), num_threads=1, source=source_of(model))
-    assert sizes(120) == [60, 60]
-    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
-    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", work - 1)
-    assert sizes(120) == [30] * 4
-    assert sizes(119) == [60, 59]
-    monkeypatch.setattr("keras_octet.engines.litert.WORK_PER_PIECE", 0)
+    program = program_on(16)
+    assert sizes(8) == [4, 1, 1, 1, 1]
+    assert sizes(120) == [8] + [7] * 16
+    assert sizes(27) == [4] + [2] * 11 + [1]
+    program = program_on(1)
+    assert sizes(120) == [40] * 3
+    program = program_on(None)
+    set_constant("HEAD_START", work - 1)
+    set_constant("WORK_PER_PIECE", 0)
     assert sizes(117) == [9] * 13
-    assert sizes(1) == [1]
-    # With much work for each byte, more is done by one.
-    per_byte = work / _bytes_of_sample([samples], program._source)
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 16 * work)
-    monkeypatch.setattr("keras_octet.engines.litert.MANY_PER_BYTE", per_byte)
-    assert sizes(16) == [16]
-    assert sizes(17) == [9, 8]
-    monkeypatch.setattr("keras_octet.engines.litert.MANY_PER_BYTE", per_byte + 1)
-    assert sizes(16) == [8, 8]
 
 
 def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
@@ -219,23 +226,22 @@ def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
     monkeypatch.setattr(_Interpreter, "run", slow)
     monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     program = LiteRTProgram(model.to_tflite(), source=source_of(model))
     work = program._source.multiply_adds
     monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", 3 * work)
     for _ in range(5):
         program.predict([samples[:119]], 32)
     assert sorted(sizes) == [3, 58, 58]
-    # A model with more work has no such piece, and no interpreter more than the cores.
-    monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", work - 1)
-    program = LiteRTProgram(model.to_tflite(), source=source_of(model))
-    assert program._pool(1)._limit == 2
+    # Without such a piece there is no interpreter more than the cores.
+    for head, num_threads, limit in ((work, None, 3), (work - 1, None, 2), (work, 1, 2)):
+        monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", head)
+        program = LiteRTProgram(model.to_tflite(), num_threads, source_of(model))
+        assert program._pool(1)._limit == limit
 
 
 def test_one_sample_has_all_threads(model, samples, monkeypatch):
     monkeypatch.setattr("keras_octet.engines.litert.num_cores", lambda: 2)
     monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK", 0)
-    monkeypatch.setattr("keras_octet.engines.litert.LITTLE_WORK_OF_MANY", 0)
     for limit, threads in ((0, 2), (10**9, 1)):
         monkeypatch.setattr("keras_octet.engines.pieces.SERIAL_WORK", limit)
         for use in ("predict", "call"):

@@ -22,13 +22,11 @@ Shapes = tuple[tuple[int, ...], ...]
 
 # Threads that share the work of one batch: more of them wait longer than they compute.
 MAX_THREADS_PER_BATCH = 8
-# Multiply-adds. One interpreter, on its own threads if it has several, is done with so little
-# before ours have shared it.
-LITTLE_WORK = 5_000_000
-# The same for a model with many of them, such as convolutions, for each byte of its inputs and
-# outputs: what its own threads do not share, copies for one, takes little of the time.
-LITTLE_WORK_OF_MANY = 300_000_000
-MANY_PER_BYTE = 32
+# Multiply-adds, and bytes of inputs and outputs, which one thread copies. With no more than these
+# one interpreter on its own threads, which stay awake for a while after a call, is done before ours
+# have shared the work, on two cores; on more cores more of ours have to be woken.
+LITTLE_WORK = 300_000_000
+LITTLE_BYTES = 1_300_000
 # Otherwise a call has about this much work at most: enough that the call itself costs little, and
 # so little that, of many samples, a thread that wakes late leaves the others more.
 WORK_PER_PIECE = 150_000_000
@@ -74,28 +72,33 @@ class LiteRTProgram:
         source, count = self._source, len(inputs[0])
         if source is None or not can_cut(source):
             return in_batches(self, inputs, batch_size)
-        num_bytes = _bytes_of_sample(inputs, source)
-        many = source.multiply_adds >= MANY_PER_BYTE * num_bytes
-        little = LITTLE_WORK_OF_MANY if many else LITTLE_WORK
-        if count < MIN_SAMPLES or source.multiply_adds * count <= little:
-            most = max(BYTES_IN_CACHE // num_bytes, MIN_SAMPLES)
-            size = math.ceil(count / math.ceil(count / most))
-            run = self._pool(self._threads(size)).run
-            return predict_in_pieces(run, source, inputs, size, 1, equal=True)
-        workers = self._num_threads or num_cores()
+        work, num_bytes = source.multiply_adds, _bytes_of_sample(inputs, source)
+        is_little = work * count <= LITTLE_WORK and num_bytes * count <= LITTLE_BYTES
+        if is_little or count < MIN_SAMPLES:
+            return self(inputs)
+        workers = self._workers()
         room = BYTES_PER_PIECE if workers > 1 else BYTES_IN_CACHE
-        most = min(WORK_PER_PIECE // source.multiply_adds, room // num_bytes)
-        most = max(most, MIN_SAMPLES)
-        head = min(_samples_ahead(source), count - 1) if workers > 1 else 0
+        most = max(min(WORK_PER_PIECE // work, room // num_bytes), MIN_SAMPLES)
+        head = min(self._samples_ahead(), count - 1)
         # Each worker has as many pieces, which makes some up to twice as large.
-        rest = count - head
-        num_pieces = max(rest // (most * workers), 1) * workers
-        if head:  # takes what is left of equal pieces, for which no interpreter is resized
-            size = max(rest // num_pieces, 1)
-            head = max(count - size * num_pieces, 0)
+        num_pieces = max((count - head) // (most * workers), 1) * workers
+        size, left = divmod(count - head, num_pieces)
+        if left <= size and head:  # All others are equally large: no interpreter is resized.
+            head += left
         else:
-            size = math.ceil(rest / num_pieces)
+            size += left > 0
         return predict_in_pieces(self._pool(1).run, source, inputs, size, workers, head=head)
+
+    def _workers(self) -> int:
+        """How many threads share the samples of `predict`."""
+        return self._num_threads or num_cores()
+
+    def _samples_ahead(self) -> int:
+        """Samples of a first piece; none if one is too much work, or no thread has to wake."""
+        source = self._source
+        if source is None or not can_cut(source) or self._workers() == 1:
+            return 0
+        return HEAD_START // source.multiply_adds
 
     def _threads(self, count: int) -> int:
         """With how many threads one call on so many samples is done soonest."""
@@ -108,18 +111,13 @@ class LiteRTProgram:
         pool = self._pools.get(num_threads)
         if pool is None:
             limit = 1 if self._states else num_cores() if num_threads == 1 else 2
-            if num_threads == 1 < limit and self._source and _samples_ahead(self._source):
-                limit += 1  # for the first piece of `predict`, whose size is its own
+            if num_threads == 1 and self._samples_ahead():
+                limit += 1  # for the first piece, whose size is its own
             # Of two threads that get here at once, one makes the pool that both use.
             pool = self._pools.setdefault(
                 num_threads, _Pool(self._model, num_threads, self._states, limit)
             )
         return pool
-
-
-def _samples_ahead(source: Source) -> int:
-    """Samples of a first piece; none if one is too much work."""
-    return HEAD_START // source.multiply_adds if source.multiply_adds else 0
 
 
 def _bytes_of_sample(inputs: Sequence[np.ndarray], source: Source) -> int:
