@@ -10,10 +10,9 @@ import pytest
 
 import keras_octet as ko
 from keras_octet import timing
-from keras_octet.engines import auto
+from keras_octet.engines import auto, multiply_adds
 from keras_octet.engines.base import Engine
 from keras_octet.engines.litert import LITERT
-from keras_octet.engines.work import multiply_adds
 from tests.engines.test_litert import source_of
 from tests.models import make
 

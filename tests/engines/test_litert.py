@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import subprocess
@@ -145,6 +146,7 @@ def test_predict_in_pieces_on_several_cores(model, samples, expected, monkeypatc
 
 
 def test_samples_of_a_call(model, samples, expected, monkeypatch):
+    """As many as stay in the cache; of little work all, on the interpreter's own threads."""
     calls = []
     run = _Pool.run
 
@@ -159,7 +161,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
         assert {num_threads for _, num_threads in calls} == {threads}
         return sorted([size for size, _ in calls], reverse=True)
 
-    def set_constant(name: str, value: float) -> None:
+    def set_constant(name: str, value: object) -> None:
         monkeypatch.setattr(f"keras_octet.engines.litert.{name}", value)
 
     def program_on(num_threads: int | None) -> LiteRTProgram:
@@ -207,6 +209,7 @@ def test_samples_of_a_call(model, samples, expected, monkeypatch):
     set_constant("HEAD_START", work - 1)
     set_constant("WORK_PER_PIECE", 0)
     assert sizes(117) == [9] * 13
+    assert sizes(1, threads=2) == [1]
 
 
 def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
@@ -233,10 +236,14 @@ def test_predict_resizes_no_interpreter_again(model, samples, monkeypatch):
         program.predict([samples[:119]], 32)
     assert sorted(sizes) == [3, 58, 58]
     # Without such a piece there is no interpreter more than the cores.
-    for head, num_threads, limit in ((work, None, 3), (work - 1, None, 2), (work, 1, 2)):
+    for num_threads, head, limit in ((None, work, 3), (None, work - 1, 2), (1, work, 2)):
         monkeypatch.setattr("keras_octet.engines.litert.HEAD_START", head)
         program = LiteRTProgram(model.to_tflite(), num_threads, source_of(model))
         assert program._pool(1)._limit == limit
+    # Nor for a model that is not cut: of unknown sizes, or whose samples depend on each other.
+    for change in ({"multiply_adds": 0}, {"separable": False}):
+        source = dataclasses.replace(source_of(model), **change)
+        assert LiteRTProgram(model.to_tflite(), source=source)._pool(1)._limit == 2
 
 
 def test_one_sample_has_all_threads(model, samples, monkeypatch):

@@ -49,9 +49,9 @@ class AutoProgram:
 
         names = [engine.package for engine in CANDIDATES if engine.installed and engine.package]
         packages = " ".join(f"{name} {version(name.replace('_', '-'))}" for name in names)
-        threads = options.num_threads or num_cores()
+        self._num_threads = options.num_threads or num_cores()
         self._where = (
-            f"{processor()}, {threads} threads, keras-octet {__version__} {packages}, "
+            f"{processor()}, {self._num_threads} threads, keras-octet {__version__} {packages}, "
             f"{options.tolerance:g} steps"
         )
 
@@ -63,7 +63,7 @@ class AutoProgram:
         count = len(inputs[0])
         if can_cut(self._source):
             # Engines have 8 in a piece of a large model: each thread as many pieces.
-            unit = MIN_SAMPLES * (self._options.num_threads or num_cores())
+            unit = MIN_SAMPLES * self._num_threads
             times = math.ceil(WORK / (self._source.multiply_adds * unit))
             some = min(times * unit, MAX_SAMPLES)
             use = "predict" if count >= MIN_SAMPLES else f"predict {_round_up(count)}"

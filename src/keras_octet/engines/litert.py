@@ -72,9 +72,10 @@ class LiteRTProgram:
         source, count = self._source, len(inputs[0])
         if source is None or not can_cut(source):
             return in_batches(self, inputs, batch_size)
+        if count < MIN_SAMPLES:
+            return self(inputs)
         work, num_bytes = source.multiply_adds, _bytes_of_sample(inputs, source)
-        is_little = work * count <= LITTLE_WORK and num_bytes * count <= LITTLE_BYTES
-        if is_little or count < MIN_SAMPLES:
+        if work * count <= LITTLE_WORK and num_bytes * count <= LITTLE_BYTES:
             return self(inputs)
         workers = self._workers()
         room = BYTES_PER_PIECE if workers > 1 else BYTES_IN_CACHE
