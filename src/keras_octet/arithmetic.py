@@ -20,6 +20,8 @@ from keras_octet.qparams import INTEGER_RANGES, QParams
 F32 = np.float32
 # Bits of the integers that share a byte in a file, the lowest first; they are signed.
 PACKED_BITS = {"int4": 4, "int2": 2}
+# float32 holds every integer up to this one.
+_EXACT_IN_FLOAT32 = 2**24
 ALL_INT8 = np.arange(-128, 128, dtype=np.int64)
 
 # XNNPACK's delegate takes a requantization only inside these bounds; outside, LiteRT's builtin
@@ -177,49 +179,59 @@ def resize_coordinates(
     return first, second, weight
 
 
-def exact_pieces(kernel: np.ndarray, largest_input: int) -> tuple[int, int]:
+def exact_pieces(kernel: np.ndarray, input_range: tuple[int, int]) -> tuple[int, int]:
     """Into how many pieces a kernel must be cut so that float32 accumulates each one exactly.
 
-    A float32 sum of integer products is exact in any order while the sum of their magnitudes stays
-    within 2**24. Looks at the actual weights: `largest_input * sum|w|` per output channel.
+    A float32 sum of integer products is exact in any order if no sum of some of them can exceed
+    2**24. Looks at the actual weights: inputs that are not negative take a sum up with positive
+    weights only, and down with negative ones.
 
     Args:
-        kernel: int8 of shape `(*window, inputs, outputs)`; the window can have no axes.
-        largest_input: largest magnitude of `q - zero_point`.
+        kernel: integers of shape `(*window, inputs, outputs)`; the window can have no axes.
+        input_range: lowest and highest `q - zero_point`; 0 lies between.
 
     Returns:
         `(channels, window)`: pieces of the input channels; pieces of the window, which is cut only
         where a single input channel is too much.
     """
-    limit = 2**24 // largest_input
-    magnitudes = np.abs(kernel.astype(np.int64)).reshape(-1, *kernel.shape[-2:])
-    by_channel = magnitudes.sum(axis=0)
-    channels = _num_pieces(by_channel, limit)
+    reach = _reach(kernel, input_range)
+    by_channel = reach.sum(axis=0)
+    channels = _num_pieces(by_channel)
     if channels is not None:
         return channels, 1
-    by_position = magnitudes.reshape(magnitudes.shape[0], -1)
-    return by_channel.shape[0], _num_pieces(by_position, limit) or by_position.shape[0]
+    by_position = reach.reshape(reach.shape[0], -1)
+    return by_channel.shape[0], _num_pieces(by_position) or by_position.shape[0]
 
 
-def fits_float32(kernel: np.ndarray, bias: np.ndarray, largest_input: int) -> bool:
+def fits_float32(kernel: np.ndarray, bias: np.ndarray, input_range: tuple[int, int]) -> bool:
     """Whether float32 adds up the products of a whole kernel, and the bias, exactly in any order.
 
     Args:
         kernel: integers of shape `(*window, inputs, outputs)`; the window can have no axes.
         bias: int32 `(outputs,)`.
-        largest_input: largest magnitude of `q - zero_point`.
+        input_range: lowest and highest `q - zero_point`; 0 lies between.
     """
-    magnitudes = np.abs(kernel.astype(np.int64)).sum(axis=tuple(range(kernel.ndim - 1)))
-    largest = largest_input * magnitudes + np.abs(bias.astype(np.int64))
-    return bool(largest.max(initial=0) <= 2**24)
+    reach = _reach(kernel, input_range).sum(axis=(0, 1))
+    largest = reach + np.tile(np.abs(bias.astype(np.int64)), 2)
+    return bool(largest.max(initial=0) <= _EXACT_IN_FLOAT32)
 
 
-def _num_pieces(magnitudes: np.ndarray, limit: int) -> int | None:
-    """The fewest equal pieces of the first axis whose sums are all within `limit`, if any."""
-    size = magnitudes.shape[0]
+def _reach(kernel: np.ndarray, input_range: tuple[int, int]) -> np.ndarray:
+    """How far each product can take its sum up, and then how far down.
+
+    Shape `(window, inputs, 2 * outputs)`, as of a kernel with twice as many outputs.
+    """
+    weights = kernel.astype(np.int64).reshape(-1, *kernel.shape[-2:])
+    ends = [weights * end for end in input_range]
+    return np.concatenate([np.maximum(*ends), -np.minimum(*ends)], axis=-1)
+
+
+def _num_pieces(reach: np.ndarray) -> int | None:
+    """The fewest equal pieces of the first axis whose sums are all exact in float32, if any."""
+    size = reach.shape[0]
     for pieces in range(1, size + 1):
         edges = [low for low, _ in chunk_bounds(size, pieces)]
-        if np.add.reduceat(magnitudes, edges, axis=0).max(initial=0) <= limit:
+        if np.add.reduceat(reach, edges, axis=0).max(initial=0) <= _EXACT_IN_FLOAT32:
             return pieces
     return None
 

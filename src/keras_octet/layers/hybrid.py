@@ -70,8 +70,9 @@ class HybridLinear(QuantizedLinear):
         self._pieces = self._count_pieces(ops.convert_to_numpy(self.kernel))
 
     @property
-    def _largest_input(self) -> int:
-        return 255
+    def _input_range(self) -> tuple[int, int]:
+        # 256 integers in a row, with 0 among them; sums reach no further with any others of them.
+        return 0, 255
 
     def _quantize(self, inputs: Any) -> Quantized:
         """Integers `q - zero_point` in float32, and their scale."""
@@ -211,7 +212,8 @@ class HybridBlockDense(HybridDense):
         scales = ops.convert_to_tensor(self.kernel_scale if self._scales is None else self._scales)
         blocks = (scales.shape[1], self.block_size)
         rows = ops.transpose(ops.reshape(quantized, (-1, *blocks)), (1, 0, 2))
-        sums = ops.matmul(rows, ops.reshape(self._centred_kernel(), (*blocks, self.units)))
+        kernel = ops.reshape(self._centred_kernel(quantized), (*blocks, self.units))
+        sums = ops.matmul(rows, kernel)
         total = ops.sum(sums * ops.expand_dims(ops.transpose(scales), 1), axis=0)
         total = ops.reshape(total, (*ops.shape(quantized)[:-1], self.units))
         outputs = total * scale + ops.convert_to_tensor(self.bias)

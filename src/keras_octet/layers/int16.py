@@ -101,8 +101,9 @@ class Int16Linear(QuantizedLinear):
         self._ratio_32_bits = self._products_of_scales(source, scale) / target
 
     @property
-    def _largest_input(self) -> int:
-        return 255
+    def _input_range(self) -> tuple[int, int]:
+        # Of the low bytes; with the high ones, -128 to 127, sums reach no further.
+        return 0, 255
 
     def call(self, inputs: Any) -> Any:
         parts = bytes_of(self._arrange(inputs))

@@ -5,10 +5,9 @@
 That is XNNPACK's arithmetic. The few layers it does not take requantize in fixed point, as LiteRT's
 built-in kernels do.
 
-The sum runs in float32 because that is the fast kernel on every backend. It is exact while the
-magnitudes of the products of one output add up to at most 2**24; a kernel for which they could
-add up to more is cut into pieces whose int32 sums are added. Where the bias fits too, it is added
-in float32.
+The sum runs in float32 because that is the fast kernel on every backend. It is exact while no sum
+of some of the products of one output exceeds 2**24; a kernel for which one could is cut into pieces
+whose int32 sums are added. Where the bias fits too, it is added in float32.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from keras_octet.layers import fixed_point
 from keras_octet.layers.base import (
     QuantizedLayer,
     Shape,
+    not_before,
     register,
     requantize,
     saturate,
@@ -117,7 +117,7 @@ class QuantizedLinear(QuantizedLayer):
         self._pieces = self._count_pieces(kernel)
         bias = ops.convert_to_numpy(self.bias)
         self._adds_in_float32 = not self.builtin and fits_float32(
-            self._columns(kernel), bias, self._largest_input
+            self._columns(kernel), bias, self._input_range
         )
         scale = ops.convert_to_numpy(self.kernel_scale)
         source, target = self.input_qparams[0].scale, self.output_qparams.scale
@@ -132,16 +132,17 @@ class QuantizedLinear(QuantizedLayer):
 
     def _count_pieces(self, kernel: np.ndarray) -> tuple[int, int]:
         """Pieces of the input channels and of the window; see `exact_pieces`."""
-        return exact_pieces(self._columns(kernel), self._largest_input)
+        return exact_pieces(self._columns(kernel), self._input_range)
 
     def _columns(self, kernel: np.ndarray) -> np.ndarray:
         """The integers of the kernel, shape `(*window, inputs, outputs)`."""
         return kernel
 
     @property
-    def _largest_input(self) -> int:
+    def _input_range(self) -> tuple[int, int]:
+        """Lowest and highest `q - zero_point`."""
         zero_point = self.input_qparams[0].zero_point
-        return max(127 - zero_point, zero_point + 128)
+        return -128 - zero_point, 127 - zero_point
 
     def _sum_of_products(self, inputs: Any, kernel: Any) -> Any:
         """Float32 `inputs` with float32 `kernel`; the layer's own linear operation."""
@@ -149,7 +150,7 @@ class QuantizedLinear(QuantizedLayer):
 
     def _sum(self, values: Any) -> Any:
         """Integers in float32, zero point 0, to int32 sums of products."""
-        return self._accumulate(values, self._centred_kernel())
+        return self._accumulate(values, self._centred_kernel(values))
 
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
         """int32 sums of products; `kernel` as `_sum_of_products` takes it."""
@@ -180,12 +181,12 @@ class QuantizedLinear(QuantizedLayer):
         bias = ops.convert_to_tensor(self.bias)
         if not self._adds_in_float32:
             return self._requantize(self._sum(values) + bias)
-        sums = self._sum_of_products(values, self._centred_kernel())
+        sums = self._sum_of_products(values, self._centred_kernel(values))
         return self._requantize(sums + ops.cast(bias, "float32"))
 
-    def _centred_kernel(self) -> Any:
-        """float32, 0 for a weight of 0."""
-        return ops.cast(self.kernel, "float32")
+    def _centred_kernel(self, values: Any) -> Any:
+        """float32, 0 for a weight of 0; made when the `values` that it multiplies are there."""
+        return not_before(values, ops.cast(self.kernel, "float32"))
 
     def _requantize(self, accumulator: Any) -> Any:
         if self.builtin:
@@ -276,8 +277,8 @@ class QuantizedDense(QuantizedLinear):
             return (np.float32(source) * scale).astype(np.float64)
         return super()._products_of_scales(source, scale)
 
-    def _centred_kernel(self) -> Any:
-        return super()._centred_kernel() - float(self.kernel_zero_point)
+    def _centred_kernel(self, values: Any) -> Any:
+        return super()._centred_kernel(values) - float(self.kernel_zero_point)
 
     def _columns(self, kernel: np.ndarray) -> np.ndarray:
         return kernel.astype(np.int32) - self.kernel_zero_point
