@@ -39,6 +39,8 @@ def main(
         for name in model or [ONE_MODEL[part]] if part in ONE_MODEL else model or ZOO:
             prepare(name)
             rows = PARTS[part](name)
+            if not rows:
+                continue
             results = report.load()
             entry = report.of_machine(results, _machine())
             entry["parts"].setdefault(part, {})[name] = rows

@@ -40,19 +40,26 @@ class Contestant:
     backend: str = "tensorflow"
 
 
-def _keras(file: str, engine: str | None = None, jit_compile: bool = False) -> dict[str, Any]:
+def _keras(
+    file: str,
+    engine: str | None = None,
+    jit_compile: bool = False,
+    num_threads: int | None = None,
+) -> dict[str, Any]:
     """A Keras model: `predict_on_batch`, and `predict`."""
 
     def load(folder: Path) -> Any:
         import keras
 
-        import keras_octet  # noqa: F401
+        import keras_octet as ko
 
         model = keras.saving.load_model(folder / file, compile=False)
         if jit_compile:
             model.compile(jit_compile=True)
         if engine is not None:
             model.engine = engine
+        if num_threads is not None:
+            model.engine_options = ko.EngineOptions(num_threads=num_threads)
         return model
 
     def throughput(folder: Path, batch_size: int) -> Run:
@@ -111,7 +118,7 @@ def _litert(file: str, num_threads: int) -> dict[str, Any]:
     return {"file": file, "one_by_one": one_by_one, "throughput": throughput}
 
 
-def _openvino(file: str) -> dict[str, Any]:
+def _openvino(file: str, num_threads: int | None = None) -> dict[str, Any]:
     """The LATENCY hint for a call, the THROUGHPUT hint and a queue of requests for many samples.
 
     In float32 where a layer is float, as ours: the default on some processors is bfloat16.
@@ -124,6 +131,8 @@ def _openvino(file: str) -> dict[str, Any]:
         model = core.read_model(folder / file)
         model.reshape(files.load_samples(folder, batch_size).shape)
         settings = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
+        if num_threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = num_threads
         return core.compile_model(model, "CPU", settings)
 
     def one_by_one(folder: Path) -> Run:
@@ -205,6 +214,7 @@ CONTESTANTS: dict[str, Contestant] = {
         )
         for way, (backend, jit_compile) in KERAS_WAYS.items()
     },
+    "octet, 1 thread": Contestant(**_keras(files.OCTET, num_threads=1)),
     # `predict` of ours chooses the size of its pieces itself.
     "octet": Contestant(**_keras(files.OCTET), batch_sizes=(32,)),
     "octet, auto": Contestant(**_keras(files.OCTET, "auto"), batch_sizes=(32,)),
@@ -214,5 +224,6 @@ CONTESTANTS: dict[str, Contestant] = {
     "LiteRT, 1 thread": Contestant(**_litert(files.OCTET_TFLITE, 1)),
     "LiteRT, converter's file": Contestant(**_litert(files.CONVERTER, CORES)),
     "OpenVINO": Contestant(**_openvino(files.NNCF)),
+    "OpenVINO, 1 thread": Contestant(**_openvino(files.NNCF, num_threads=1)),
     "ONNX Runtime": Contestant(**_onnx_runtime(files.ONNX_RUNTIME)),
 }

@@ -1,4 +1,4 @@
-"""What is measured, one function for each table; each gives rows of one model."""
+"""What is measured, one function for each table; each gives rows of one model, if it can."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks import files
+from benchmarks import files, peak
 from benchmarks.contestants import CONTESTANTS, KERAS_WAYS
 from benchmarks.rounds import measure
 
@@ -157,6 +157,28 @@ def operators(model: str) -> list[Row]:
     return rows
 
 
+def limits(model: str) -> list[Row]:
+    """Milliseconds of a call on one core, and at the arithmetic peak of that core."""
+    try:
+        highest = peak.multiply_adds_per_second()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"limits needs a C compiler, and a processor with AVX512-VNNI: {error}")
+        return []
+    needed = peak.multiply_adds(files.FOLDER / model / files.OCTET_TFLITE)
+    names = ["octet, 1 thread", "OpenVINO, 1 thread"]
+    found = measure(model, [(name, None) for name in names])
+    return [
+        {
+            "contestant": name,
+            "million multiply-adds": needed / 1e6,
+            "at the peak, ms": 1e3 * needed / highest,
+            "ms": 1e3 * times.median,
+            "of the peak": needed / times.median / highest,
+        }
+        for (name, _), times in found.items()
+    ]
+
+
 def _in_turns(
     task: str, model: str, jobs: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], list[Row]]:
@@ -187,6 +209,7 @@ PARTS: dict[str, Callable[[str], list[Row]]] = {
     "quantizing": quantizing,
     "cold_start": cold_start,
     "operators": operators,
+    "limits": limits,
 }
 # Those that are about tools and not about models are measured on one.
 ONE_MODEL = {"quantizing": "mobilenet_v2", "cold_start": "mobilenet_v2"}
