@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -182,25 +182,27 @@ def resize_coordinates(
 def exact_pieces(kernel: np.ndarray, input_range: tuple[int, int]) -> tuple[int, int]:
     """Into how many pieces a kernel must be cut so that float32 accumulates each one exactly.
 
-    A float32 sum of integer products is exact in any order if no sum of some of them can exceed
-    2**24. Looks at the actual weights: inputs that are not negative take a sum up with positive
-    weights only, and down with negative ones.
+    A float32 sum of integer products is exact in any order if every sum of some of them lies within
+    2**24 of 0. Looks at the actual weights: inputs that are not negative take a sum up with
+    positive weights only, and down with negative ones.
 
     Args:
         kernel: integers of shape `(*window, inputs, outputs)`; the window can have no axes.
-        input_range: lowest and highest `q - zero_point`; 0 lies between.
+        input_range: lowest and highest `q - zero_point`; contains 0.
 
     Returns:
         `(channels, window)`: pieces of the input channels; pieces of the window, which is cut only
         where a single input channel is too much.
     """
-    reach = _reach(kernel, input_range)
-    by_channel = reach.sum(axis=0)
+    *window, inputs, _ = kernel.shape
+    if _is_exact(_reach(kernel, input_range, axes=range(kernel.ndim - 1))):
+        return 1, 1
+    by_channel = _reach(kernel, input_range, axes=range(len(window)))
     channels = _num_pieces(by_channel)
     if channels is not None:
         return channels, 1
-    by_position = reach.reshape(reach.shape[0], -1)
-    return by_channel.shape[0], _num_pieces(by_position) or by_position.shape[0]
+    by_position = _reach(kernel, input_range, axes=()).reshape(math.prod(window), -1)
+    return inputs, _num_pieces(by_position) or len(by_position)
 
 
 def fits_float32(kernel: np.ndarray, bias: np.ndarray, input_range: tuple[int, int]) -> bool:
@@ -209,21 +211,26 @@ def fits_float32(kernel: np.ndarray, bias: np.ndarray, input_range: tuple[int, i
     Args:
         kernel: integers of shape `(*window, inputs, outputs)`; the window can have no axes.
         bias: int32 `(outputs,)`.
-        input_range: lowest and highest `q - zero_point`; 0 lies between.
+        input_range: lowest and highest `q - zero_point`; contains 0.
     """
-    reach = _reach(kernel, input_range).sum(axis=(0, 1))
-    largest = reach + np.tile(np.abs(bias.astype(np.int64)), 2)
-    return bool(largest.max(initial=0) <= _EXACT_IN_FLOAT32)
+    wide = bias.astype(np.int64)
+    reach = _reach(kernel, input_range, axes=range(kernel.ndim - 1))
+    return _is_exact(reach + np.concatenate([np.maximum(wide, 0), np.maximum(-wide, 0)]))
 
 
-def _reach(kernel: np.ndarray, input_range: tuple[int, int]) -> np.ndarray:
-    """How far each product can take its sum up, and then how far down.
+def _reach(kernel: np.ndarray, input_range: tuple[int, int], axes: Iterable[int]) -> np.ndarray:
+    """How far the products along `axes` can take a sum up and, after all outputs, how far down."""
+    lowest, highest = input_range
+    positive, negative = (
+        part(kernel, 0).sum(axis=tuple(axes), dtype=np.int64) for part in (np.maximum, np.minimum)
+    )
+    up = highest * positive + lowest * negative
+    down = lowest * positive + highest * negative
+    return np.concatenate([up, -down], axis=-1)
 
-    Shape `(window, inputs, 2 * outputs)`, as of a kernel with twice as many outputs.
-    """
-    weights = kernel.astype(np.int64).reshape(-1, *kernel.shape[-2:])
-    ends = [weights * end for end in input_range]
-    return np.concatenate([np.maximum(*ends), -np.minimum(*ends)], axis=-1)
+
+def _is_exact(reach: np.ndarray) -> bool:
+    return bool(reach.max(initial=0) <= _EXACT_IN_FLOAT32)
 
 
 def _num_pieces(reach: np.ndarray) -> int | None:
@@ -231,7 +238,7 @@ def _num_pieces(reach: np.ndarray) -> int | None:
     size = reach.shape[0]
     for pieces in range(1, size + 1):
         edges = [low for low, _ in chunk_bounds(size, pieces)]
-        if np.add.reduceat(reach, edges, axis=0).max(initial=0) <= _EXACT_IN_FLOAT32:
+        if _is_exact(np.add.reduceat(reach, edges, axis=0)):
             return pieces
     return None
 

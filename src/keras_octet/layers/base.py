@@ -104,18 +104,6 @@ def shifted(inputs: Any, qparams: QParams, dtype: str = "int32") -> Any:
     return values - qparams.zero_point if qparams.zero_point else values
 
 
-def not_before(values: Any, constant: Any) -> Any:
-    """`constant`, float32, computed after `values` by a compiler that could do so before.
-
-    What depends on weights only, XLA does first, as JAX has it: the float32 kernels of the whole
-    model would be there at once, a hundred megabytes of ResNet50, in memory that every call gets
-    from the system. It keeps no order that is not one of data, so a 0 that it cannot see is added.
-    """
-    if keras.backend.backend() != "jax":
-        return constant
-    return constant + ops.sum(ops.minimum(ops.abs(ops.reshape(values, (-1,))[:1]), 0.0))
-
-
 def saturate(values: Any, low: int = -128, high: int = 127) -> Any:
     return ops.cast(ops.clip(values, low, high), "int8")
 

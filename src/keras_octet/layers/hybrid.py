@@ -71,7 +71,8 @@ class HybridLinear(QuantizedLinear):
 
     @property
     def _input_range(self) -> tuple[int, int]:
-        # 256 integers in a row, with 0 among them; sums reach no further with any others of them.
+        # `q - zero_point` is one of 256 consecutive integers, 0 among them; of all such ranges this
+        # one reaches furthest.
         return 0, 255
 
     def _quantize(self, inputs: Any) -> Quantized:

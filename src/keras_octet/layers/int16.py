@@ -102,12 +102,13 @@ class Int16Linear(QuantizedLinear):
 
     @property
     def _input_range(self) -> tuple[int, int]:
-        # Of the low bytes; with the high ones, -128 to 127, sums reach no further.
+        # Of the low bytes; the high ones, -128 to 127, reach no further.
         return 0, 255
 
     def call(self, inputs: Any) -> Any:
-        parts = bytes_of(self._arrange(inputs))
-        high, low = (self._sum(ops.cast(part, "float32")) for part in parts)
+        parts = [ops.cast(part, "float32") for part in bytes_of(self._arrange(inputs))]
+        kernel = self._centred_kernel(parts[0])
+        high, low = (self._accumulate(part, kernel) for part in parts)
         bias = ops.convert_to_tensor(self.bias)
         if self.bias_dtype == "int32":
             narrow = ops.left_shift(bias[0], 16) + bias[1]

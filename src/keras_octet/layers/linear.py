@@ -5,9 +5,10 @@
 That is XNNPACK's arithmetic. The few layers it does not take requantize in fixed point, as LiteRT's
 built-in kernels do.
 
-The sum runs in float32 because that is the fast kernel on every backend. It is exact while no sum
-of some of the products of one output exceeds 2**24; a kernel for which one could is cut into pieces
-whose int32 sums are added. Where the bias fits too, it is added in float32.
+The sum runs in float32 because that is the fast kernel on every backend. It is exact, in any order,
+if every sum of some of the products of one output lies within 2**24 of 0; a kernel for which one
+might not is cut into pieces whose int32 sums are added. Where the bias fits too, it is added in
+float32.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ from keras_octet.layers import fixed_point
 from keras_octet.layers.base import (
     QuantizedLayer,
     Shape,
-    not_before,
     register,
     requantize,
     saturate,
     shifted,
 )
+from keras_octet.layers.ordering import not_before
 from keras_octet.qparams import QParams
 
 
@@ -62,6 +63,7 @@ class QuantizedLinear(QuantizedLayer):
     # Channels that the built-in kernel requantizes at once, and otherwise than those left over.
     builtin_block: int = 1
     kernel_dtypes: tuple[str, ...] = ("int8", "int4")
+    kernel_zero_point: int = 0
 
     def __init__(
         self,
@@ -155,8 +157,9 @@ class QuantizedLinear(QuantizedLayer):
     def _accumulate(self, inputs: Any, kernel: Any) -> Any:
         """int32 sums of products; `kernel` as `_sum_of_products` takes it."""
         # The largest weights there are, while the actual ones are not known yet.
+        largest = -128 if self.kernel_zero_point >= 0 else 127
         channels, windows = self._pieces or self._count_pieces(
-            np.full(self.kernel.shape, 127, np.int8)
+            np.full(self.kernel.shape, largest, np.int8)
         )
         total = None
         for low, high in chunk_bounds(inputs.shape[-1], channels):
