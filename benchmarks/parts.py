@@ -158,11 +158,11 @@ def operators(model: str) -> list[Row]:
 
 
 def limits(model: str) -> list[Row]:
-    """Milliseconds of a call on one core, and at the arithmetic peak of that core."""
+    """Milliseconds of a call on one core, and at that core's peak, for the work of our file."""
     try:
         highest = peak.multiply_adds_per_second()
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"limits needs a C compiler, and a processor with AVX512-VNNI: {error}")
+        print(f"limits needs a C compiler, and a processor with AVX512-VNNI, not AMX: {error}")
         return []
     needed = peak.multiply_adds(files.FOLDER / model / files.OCTET_TFLITE)
     names = ["octet, 1 thread", "OpenVINO, 1 thread"]

@@ -7,16 +7,20 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from keras_octet.cores import processor
+
 SOURCE = Path(__file__).with_suffix(".c")
 
 
 def multiply_adds_per_second() -> float:
-    """Of one core, in int8, by the instruction that does most of them at once.
+    """Of one core, in int8, with AVX512-VNNI.
 
     Raises:
-        OSError: there is no C compiler.
+        OSError: there is no C compiler, or the processor has AMX, which does more.
         subprocess.CalledProcessError: the processor has no AVX512-VNNI.
     """
+    if "AMX" in processor():
+        raise OSError(f"{processor()} does more with AMX than with AVX512-VNNI")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "peak"
         subprocess.run(["cc", "-O2", "-mavx512f", "-o", program, SOURCE], check=True)
@@ -24,7 +28,7 @@ def multiply_adds_per_second() -> float:
 
 
 def multiply_adds(path: Path) -> int:
-    """Of the products and convolutions of a `.tflite` file, for one sample."""
+    """Of a `.tflite` file for one sample: of its convolutions and fully connected layers."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -33,7 +37,7 @@ def multiply_adds(path: Path) -> int:
     total = 0
     for operator in interpreter._get_ops_details():
         inputs, outputs = operator["inputs"], operator["outputs"]
-        # Each weight once for each position; a transposed convolution reads as many as it has.
+        # Each weight once for each position: of the output, for a transposed one of the input.
         if operator["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             positions = outputs[0]
         elif operator["op_name"] == "TRANSPOSE_CONV":
