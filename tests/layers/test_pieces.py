@@ -12,6 +12,7 @@ from keras_octet import layers
 from keras_octet.arithmetic import exact_pieces, fits_float32
 from keras_octet.engines.litert import LiteRTProgram
 from keras_octet.layers import linear, wide
+from keras_octet.layers.ordering import not_before
 from keras_octet.qparams import QParams
 from keras_octet.tflite.write import to_tflite
 from tests.litert import assert_same_bits, model_of
@@ -122,15 +123,19 @@ def test_inputs_quantized_on_the_way() -> None:
 
 
 def test_one_sample_that_is_not_a_number_leaves_the_others() -> None:
-    layer = layers.HybridDense(3)
+    layer = layers.HybridDense(4096)
     model = keras.Model(inputs := keras.Input((8,)), layer(inputs))
-    layer.assign_weights(
-        np.arange(24, dtype=np.int8).reshape(8, 3), np.zeros(3, np.float32), np.ones(3, np.float32)
-    )
+    kernel = np.resize(np.arange(-127, 128), layer.kernel.shape).astype(np.int8)
+    layer.assign_weights(kernel, np.zeros(4096, np.float32), np.ones(4096, np.float32))
     x = np.random.default_rng(0).normal(0, 1, (4, 8)).astype(np.float32)
     expected = keras.Model.predict_on_batch(model, x)
     x[0] = np.nan
     np.testing.assert_array_equal(keras.Model.predict_on_batch(model, x)[1:], expected[1:])
+
+
+def test_small_kernels_are_not_kept_back() -> None:
+    kernel = np.zeros((127, 256), np.float32)
+    assert not_before(np.zeros((1, 127), np.float32), kernel) is kernel
 
 
 @pytest.mark.parametrize("bias_dtype", ["int32", "int64"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +12,18 @@ import keras
 from keras import ops
 
 
+# Smaller ones do no harm, and to keep them back takes a small model half as long again.
+_MIN_SIZE = 2**15
+
+
 def not_before(values: Any, constant: Any) -> Any:
-    """`constant`, float32, made only when `values` are there.
+    """`constant`, float32, made only when `values` are there, if it is large.
 
     XLA, as JAX has it, runs first what depends on weights only: the float32 kernels of all layers
     would be there at once, a hundred megabytes of ResNet50, in memory that every call gets from the
     system. It keeps the order of data only, so a 0 that is computed from `values` is added.
     """
-    if keras.backend.backend() != "jax":
+    if keras.backend.backend() != "jax" or math.prod(constant.shape) < _MIN_SIZE:
         return constant
     return constant + _zero_on_jax()(ops.stop_gradient(values))
 
