@@ -11,7 +11,6 @@ from typing import Any
 import keras
 from keras import ops
 
-
 # Smaller ones do no harm, and to keep them back takes a small model half as long again.
 _MIN_SIZE = 2**15
 
