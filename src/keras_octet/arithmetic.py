@@ -21,7 +21,7 @@ F32 = np.float32
 # Bits of the integers that share a byte in a file, the lowest first; they are signed.
 PACKED_BITS = {"int4": 4, "int2": 2}
 # float32 holds every integer up to this one.
-_EXACT_IN_FLOAT32 = 2**24
+EXACT_IN_FLOAT32 = 2**24
 ALL_INT8 = np.arange(-128, 128, dtype=np.int64)
 
 # XNNPACK's delegate takes a requantization only inside these bounds; outside, LiteRT's builtin
@@ -230,7 +230,7 @@ def _reach(kernel: np.ndarray, input_range: tuple[int, int], axes: Iterable[int]
 
 
 def _is_exact(reach: np.ndarray) -> bool:
-    return bool(reach.max(initial=0) <= _EXACT_IN_FLOAT32)
+    return bool(reach.max(initial=0) <= EXACT_IN_FLOAT32)
 
 
 def _num_pieces(reach: np.ndarray) -> int | None:

@@ -165,6 +165,29 @@ def test_the_zero_point_counts(zero_point: int, pieces: int) -> None:
     assert layer._pieces == (pieces, 1)
 
 
+@pytest.mark.parametrize("kernel_zero_point", [0, 127, -128])
+def test_unknown_weights_may_be_the_largest(
+    kernel_zero_point: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 255, and of 128: more of 127 would not need to be cut."""
+    qparams = QParams(scale=0.5, zero_point=-128)
+    layer = layers.QuantizedDense(
+        1, kernel_zero_point=kernel_zero_point, input_qparams=[qparams], output_qparams=qparams
+    )
+    size = 2**24 // (255 * (255 if kernel_zero_point else 128)) + 1
+    layer.build((None, size))
+    products = []
+    whole = layer._sum_of_products
+
+    def counted(inputs: Any, kernel: Any) -> Any:
+        products.append(inputs.shape[-1])
+        return whole(inputs, kernel)
+
+    monkeypatch.setattr(layer, "_sum_of_products", counted)
+    layer(np.zeros((1, size), np.int8))
+    assert products == [size // 2, size - size // 2]
+
+
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="about XLA as JAX has it")
 @pytest.mark.parametrize("kind", ["dense", "convolution", "dynamic"])
 def test_float_kernels_are_not_all_there_at_once(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_octet.arithmetic import chunk_bounds
+from keras_octet.arithmetic import EXACT_IN_FLOAT32, chunk_bounds
 from keras_octet.qparams import QParams, as_qparams
 
 # Sizes are ints, or None where unknown.
@@ -117,7 +117,7 @@ def exact_matmul(first: Any, second: Any, largest: int = 255 * 255) -> Any:
     """
     size = second.shape[-2]
     total = None
-    for low, high in chunk_bounds(size, max(1, -(-size * largest // 2**24))):
+    for low, high in chunk_bounds(size, max(1, -(-size * largest // EXACT_IN_FLOAT32))):
         part = ops.cast(ops.matmul(first[..., low:high], second[..., low:high, :]), "int32")
         total = part if total is None else total + part
     return total

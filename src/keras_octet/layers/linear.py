@@ -34,6 +34,7 @@ from keras_octet.layers import fixed_point
 from keras_octet.layers.base import (
     QuantizedLayer,
     Shape,
+    exact_matmul,
     register,
     requantize,
     saturate,
@@ -116,11 +117,11 @@ class QuantizedLinear(QuantizedLayer):
         with the reciprocal, which rounds differently.
         """
         kernel = ops.convert_to_numpy(self.kernel)
-        self._pieces = self._count_pieces(kernel)
         bias = ops.convert_to_numpy(self.bias)
         self._adds_in_float32 = not self.builtin and fits_float32(
             self._columns(kernel), bias, self._input_range
         )
+        self._pieces = (1, 1) if self._adds_in_float32 else self._count_pieces(kernel)
         scale = ops.convert_to_numpy(self.kernel_scale)
         source, target = self.input_qparams[0].scale, self.output_qparams.scale
         self._multiplier = requantize_multiplier(source, scale, target)
@@ -341,13 +342,8 @@ class QuantizedMatmul(QuantizedLayer):
             left = ops.swapaxes(left, -1, -2)
         if self.transpose_second:
             right = ops.swapaxes(right, -1, -2)
-        size = right.shape[-2]
         largest = math.prod(max(127 - q.zero_point, q.zero_point + 128) for q in (a, b))
-        chunks = max(1, -(-size * largest // 2**24))
-        accumulator: Any = 0
-        for low, high in chunk_bounds(size, chunks):
-            part = ops.matmul(left[..., low:high], right[..., low:high, :])
-            accumulator = accumulator + ops.cast(part, "int32")
+        accumulator = exact_matmul(left, right, largest)
         target = self.output_qparams
         if b.zero_point == 0:
             multiplier = requantize_multiplier(a.scale, b.scale, target.scale)
